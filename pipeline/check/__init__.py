@@ -1,0 +1,1 @@
+"""What a step cost in accuracy: metrics (arithmetic), gate (statistics), judge (the verdict)."""

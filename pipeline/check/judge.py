@@ -1,0 +1,136 @@
+"""One check: what a stage's artifact does on the evaluation images, and the verdict on it."""
+
+from pipeline.check.gate import Paired, decide, drop_interval, images_needed
+from pipeline.check.metrics import (
+    Labels,
+    Logits,
+    agreement,
+    in_top,
+    max_abs_error,
+    sqnr_db,
+)
+from pipeline.check.result import Check, Evidence, Verdict
+from pipeline.recipe import Thresholds
+
+
+def judge(
+    logits: Logits,
+    labels: Labels,
+    *,
+    before: Logits | None,
+    reference: Logits | None,
+    thresholds: Thresholds,
+    evidence: Evidence,
+) -> Check:
+    """Compare `[N, C]` logits with the stage before and the float reference.
+
+    Either is None where there is no such yet; `reference is logits` for the reference itself.
+    """
+    correct = in_top(logits, labels, 1)
+    paired = None
+    interval = None
+    if reference is not None and reference is not logits:
+        correct_reference = in_top(reference, labels, 1)
+        paired = Paired(
+            images=len(labels),
+            lost=int((correct_reference & ~correct).sum()),
+            gained=int((correct & ~correct_reference).sum()),
+        )
+        interval = drop_interval(paired, thresholds.confidence)
+    error = None if before is None else max_abs_error(logits, before)
+    top1 = float(correct.mean())
+    ratio = None if before is None else sqnr_db(logits, before)
+    verdict, reason = _verdict(top1, paired, interval, error, thresholds, evidence)
+    return Check(
+        images=len(labels),
+        top1=top1,
+        top5=float(in_top(logits, labels, 5).mean()),
+        top1_drop=_drop(paired, is_reference=reference is logits),
+        step_drop=None if before is None else float(in_top(before, labels, 1).mean()) - top1,
+        agreement=None if before is None else agreement(logits, before),
+        # JSON has no infinity: equal logits have no noise to speak of, and error 0 says so.
+        sqnr_db=ratio if ratio is not None and abs(ratio) != float("inf") else None,
+        max_logit_error=error,
+        confidence_interval=interval,
+        required=thresholds.required,
+        evidence=evidence,
+        verdict=verdict,
+        reason=reason,
+    )
+
+
+def _drop(paired: Paired | None, *, is_reference: bool) -> float | None:
+    """The reference has lost nothing against itself; before it there is nothing to lose against."""
+    if is_reference:
+        return 0.0
+    return None if paired is None else paired.drop
+
+
+def _verdict(
+    top1: float,
+    paired: Paired | None,
+    interval: tuple[float, float] | None,
+    error: float | None,
+    thresholds: Thresholds,
+    evidence: Evidence,
+) -> tuple[Verdict, str]:
+    """The worst of what each threshold says, with all their reasons."""
+    findings: list[tuple[Verdict, str]] = []
+    if thresholds.min_top1 is not None:
+        held = top1 >= thresholds.min_top1
+        findings.append(
+            (
+                "PASS" if held else "FAIL",
+                f"top-1 {_percent(top1)} is {'at least' if held else 'below'} "
+                f"{_percent(thresholds.min_top1)}",
+            )
+        )
+    if thresholds.max_logit_error is not None:
+        findings.append(_judge_error(error, thresholds.max_logit_error))
+    if thresholds.max_top1_drop is not None:
+        findings.append(_judge_drop(paired, interval, thresholds))
+    if not findings:
+        return "SKIPPED", "the recipe sets no threshold; the numbers are only reported"
+    if evidence == "predicted" and thresholds.accept != "predicted":
+        findings.append(
+            ("SKIPPED", "only a stand-in was run; the recipe does not say `accept: predicted`")
+        )
+    order: dict[Verdict, int] = {"FAIL": 0, "SKIPPED": 1, "UNDECIDED": 2, "PASS": 3}
+    worst = min((verdict for verdict, _ in findings), key=order.__getitem__)
+    return worst, "; ".join(reason for verdict, reason in findings if verdict == worst)
+
+
+def _judge_error(error: float | None, limit: float) -> tuple[Verdict, str]:
+    if error is None:
+        return "SKIPPED", "there is no stage before to compare logits with"
+    held = error <= limit  # false for NaN
+    return (
+        "PASS" if held else "FAIL",
+        f"largest logit error {error:.2g} is {'within' if held else 'beyond'} {limit:g}",
+    )
+
+
+def _judge_drop(
+    paired: Paired | None, interval: tuple[float, float] | None, thresholds: Thresholds
+) -> tuple[Verdict, str]:
+    limit = thresholds.max_top1_drop
+    if paired is None or interval is None or limit is None:
+        return "SKIPPED", "there is no float reference to compare with"
+    verdict = decide(interval, limit)
+    statement = (
+        f"drop {_points(paired.drop)} points, between {_points(interval[0])} and "
+        f"{_points(interval[1])} at {thresholds.confidence:.0%}, limit {_points(limit)}"
+    )
+    if verdict == "UNDECIDED":
+        needed = images_needed(paired, limit, thresholds.confidence)
+        more = "no number of images" if needed is None else f"about {needed} images"
+        statement += f": {paired.images} images do not suffice, {more} would decide"
+    return verdict, statement
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.2f} %"
+
+
+def _points(fraction: float) -> str:
+    return f"{100 * fraction:.2f}"

@@ -1,0 +1,42 @@
+"""Accuracy arithmetic on logits: pure functions on arrays, no thresholds."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Logits = NDArray[np.float32]
+Labels = NDArray[np.int64]
+
+
+def in_top(logits: Logits, labels: Labels, k: int) -> NDArray[np.bool_]:
+    """Per image, whether the label is among the `k` largest logits `[N, C]`.
+
+    Equal logits are ordered by class index, as a stable descending sort does, so that a model
+    whose outputs have collapsed to one value gains nothing from ties.
+    """
+    rows = np.arange(len(labels))
+    own = logits[rows, labels][:, None]
+    classes = np.arange(logits.shape[1])[None, :]
+    ahead = (logits > own) | ((logits == own) & (classes < labels[:, None]))
+    return np.asarray(ahead.sum(axis=1) < k)
+
+
+def agreement(logits: Logits, reference: Logits) -> float:
+    """Fraction of images on which both predict the same class."""
+    return float(np.mean(logits.argmax(axis=1) == reference.argmax(axis=1)))
+
+
+def max_abs_error(logits: Logits, reference: Logits) -> float:
+    """Largest absolute difference of any logit."""
+    return float(np.max(np.abs(logits.astype(np.float64) - reference)))
+
+
+def sqnr_db(logits: Logits, reference: Logits) -> float:
+    """Signal to quantization noise ratio, `10 log10(sum r² / sum (r - x)²)`, in dB.
+
+    Infinite where the two are equal.
+    """
+    signal = float(np.sum(np.square(reference, dtype=np.float64)))
+    noise = float(np.sum(np.square(logits.astype(np.float64) - reference)))
+    if noise == 0.0:
+        return float("inf")
+    return float(10.0 * np.log10(signal / noise)) if signal else float("-inf")

@@ -1,0 +1,161 @@
+"""The command line: the only printer of results and errors, and the only exit.
+
+Heavy libraries are imported where they are used, so that `--help` and errors come at once.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from pipeline import __version__
+from pipeline.errors import PipelineError
+
+app = typer.Typer(
+    name="pipeline",
+    help="From an image classifier's weights to a .synap file, its accuracy checked at every stage.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Config = Annotated[Path, typer.Argument(help="The recipe, for example configs/inception_v4.yaml.")]
+TargetName = Annotated[str, typer.Option("--target", help="sl1680, sl1640 or all.")]
+Until = Annotated[str | None, typer.Option(help="Stop after this stage.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a value of the recipe: quantize.scheme=…; repeatable."),
+]
+WeightsFile = Annotated[Path | None, typer.Option(help="The model's file, for any source.")]
+DataFolder = Annotated[Path | None, typer.Option(help="The folder of images.")]
+ArtifactsFolder = Annotated[Path, typer.Option(help="Where results and the store are kept.")]
+Threads = Annotated[int, typer.Option(help="Threads to compute with; 0: all cores.", min=0)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+ARTIFACTS = Path("artifacts")
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit()
+
+
+@app.command()
+def run(
+    config: Config,
+    target: TargetName = "all",
+    until: Until = None,
+    set: Overrides = None,
+    weights: WeightsFile = None,
+    data: DataFolder = None,
+    artifacts: ArtifactsFolder = ARTIFACTS,
+    threads: Threads = 0,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="An undecided required check fails the run.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Convert: carry out the stages of a recipe, check each, and write the .synap files."""
+    from pipeline import command
+
+    job = command.make_job(config, target, until, set or (), weights, data, artifacts, threads)
+    raise typer.Exit(command.run(job, strict=strict, as_json=as_json))
+
+
+@app.command()
+def plan(
+    config: Config,
+    target: TargetName = "all",
+    until: Until = None,
+    set: Overrides = None,
+    weights: WeightsFile = None,
+    data: DataFolder = None,
+    artifacts: ArtifactsFolder = ARTIFACTS,
+    as_json: AsJson = False,
+) -> None:
+    """Say for every stage whether it would run, and why; compute nothing."""
+    from pipeline import command
+
+    job = command.make_job(config, target, until, set or (), weights, data, artifacts, 0)
+    rows = command.plan(job)
+    if as_json:
+        typer.echo(json.dumps([{"stage": name, "state": state} for name, state in rows], indent=1))
+        return
+    width = max(len(name) for name, _ in rows)
+    for name, state in rows:
+        typer.echo(f"{name:<{width}}  {state}")
+
+
+@app.command()
+def evaluate(
+    file: Annotated[Path, typer.Argument(help="A .onnx or .synap file.")],
+    data: Annotated[Path, typer.Option(help="The folder of images.")],
+    config: Annotated[
+        Path | None, typer.Option(help="A recipe whose data.preprocess the file needs.")
+    ] = None,
+    images: Annotated[int, typer.Option(help="At most this many; 0: all.", min=0)] = 0,
+    artifacts: ArtifactsFolder = ARTIFACTS,
+    threads: Threads = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the accuracy of a model file on labelled images."""
+    from pipeline import command
+
+    check = command.evaluate(file, data, config, images, artifacts, threads)
+    if as_json:
+        typer.echo(json.dumps(check, indent=1))
+        return
+    typer.echo(f"{file}: top-1 {100 * check['top1']:.2f} %, top-5 {100 * check['top5']:.2f} %")
+    typer.echo(f"{check['images']} images, {check['evidence']}")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of recipes, for editors."""
+    from pipeline.recipe import Recipe
+
+    typer.echo(json.dumps(_with_title(Recipe.model_json_schema()), indent=1))
+
+
+def _with_title(data: dict[str, Any]) -> dict[str, Any]:
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **data}
+
+
+def main() -> NoReturn:
+    """Run the command line; every error becomes a few lines and an exit code."""
+    debug = "--debug" in sys.argv[1:]
+    if debug:  # wherever it stands
+        sys.argv = [word for word in sys.argv if word != "--debug"]
+    try:
+        app(standalone_mode=True)
+    except PipelineError as error:
+        if debug:
+            raise
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        _fail("interrupted; the same command goes on where it was", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if debug:
+            raise
+        kind = type(error).__name__
+        _fail(f"unexpected {kind}: {error}\n  run again with --debug for the traceback", 3)
+    sys.exit(0)
+
+
+def _fail(text: str, code: int) -> NoReturn:
+    typer.echo(f"error: {text}", err=True)
+    sys.exit(code)

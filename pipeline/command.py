@@ -1,0 +1,205 @@
+"""What the commands do: from their arguments to a job, its run, and what is written and shown."""
+
+import difflib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.artifact import Artifact, Format, digest_of_path, publish, write_text
+from pipeline.engine import Job, TargetResult, key_fields, stages_until
+from pipeline.engine import plan as plan_stages
+from pipeline.engine import run as run_stages
+from pipeline.errors import MissingError, UsageError
+from pipeline.preflight import find_missing, resolve
+from pipeline.recipe import Data, Draw
+from pipeline.recipe_file import load_recipe
+from pipeline.report.json_report import build_report
+from pipeline.report.terminal import Terminal, print_results
+from pipeline.stages import STAGES
+from pipeline.stages.stage import Settings
+from pipeline.store import Store
+from pipeline.synap.handover import CPU_NOTICE, Handover, decide_handover
+from pipeline.targets import load_target, target_names
+
+if TYPE_CHECKING:
+    from pipeline.data.draw import SampleSets
+
+_EXIT = {"PASS": 0, "UNDECIDED": 0, "FAIL": 1, "SKIPPED": 1}
+_FORMATS: dict[str, Format] = {".onnx": "onnx", ".synap": "synap"}
+
+
+def make_job(
+    config: Path,
+    target: str,
+    until: str | None,
+    overrides: Sequence[str],
+    weights: Path | None,
+    data: Path | None,
+    artifacts: Path,
+    threads: int,
+) -> Job:
+    """Read the recipe and everything else that the command line names. Raises UsageError."""
+    names = target_names() if target.lower() == "all" else (target,)
+    targets = tuple(load_target(name) for name in names)
+    _require_stage(until)
+    file = load_recipe(config, overrides)
+    return Job(
+        recipe=file,
+        targets=targets,
+        stages=stages_until(until),
+        weights=resolve(weights, file.recipe.model.weights, file.folder),
+        data=resolve(data, file.recipe.data.folder, file.folder),
+        artifacts=artifacts.resolve(),
+        threads=threads or _cores(),
+    )
+
+
+def run(job: Job, *, strict: bool, as_json: bool) -> int:
+    """Carry out the job, write and show its results; the exit code."""
+    terminal = Terminal()
+    store = Store(job.store_root, terminal.note)
+    samples, handover = _prepare(job, store, terminal)
+    for note in samples.notes:
+        terminal.note(note)
+    results = run_stages(job, samples, handover, store, terminal)
+    reports = [build_report(job, result, samples, handover) for result in results]
+    bundles = []
+    for result, report in zip(results, reports, strict=True):
+        folder = _results_folder(job, result)
+        with store.lock(f"results-{job.recipe.name}-{folder.name}"):
+            bundle = _publish(result, folder)
+            write_text(folder / "report.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
+        if bundle is not None:
+            bundles.append((bundle, CPU_NOTICE if handover.delegate == "cpu" else ""))
+    if as_json:
+        print(json.dumps(reports if len(reports) > 1 else reports[0], indent=1))
+    else:
+        print_results(results, bundles, handover.fallback)
+    for result in results:
+        if result.failure is not None:
+            name = result.target.name if result.target else ""
+            terminal.console.print(f"error: {name}: {result.failure}", markup=False, soft_wrap=True)
+    return max(
+        _exit_code(r, report["verdict"], strict) for r, report in zip(results, reports, strict=True)
+    )
+
+
+def plan(job: Job) -> list[tuple[str, str]]:
+    """For every stage, whether it would run and why."""
+    terminal = Terminal()
+    store = Store(job.store_root, terminal.note)
+    samples = _draw(job, terminal)
+    rows: list[tuple[str, str]] = []
+    plan_stages(
+        job, samples, decide_handover(job.recipe.recipe.compile), store,
+        lambda name, state: rows.append((name, state)),
+    )  # fmt: skip
+    return rows
+
+
+def evaluate(
+    file: Path, data: Path, config: Path | None, images: int, artifacts: Path, threads: int
+) -> dict[str, Any]:
+    """The check of one model file on a folder of ImageNet images, as JSON data."""
+    import numpy as np
+
+    from pipeline.check.judge import judge
+    from pipeline.evaluate import LOGITS, outputs_of
+    from pipeline.recipe import Thresholds
+    from pipeline.runners.declared import preprocess_for
+
+    terminal = Terminal()
+    format = _FORMATS.get(file.suffix.lower())
+    if format is None:
+        raise UsageError(f"cannot evaluate {file.name}", hint=f"known: {', '.join(_FORMATS)}")
+    recipe = None if config is None else load_recipe(config)
+    preprocess = preprocess_for(
+        file, format, None if recipe is None else recipe.recipe.data.preprocess
+    )
+    draw = Draw(dataset="imagenet", images=images or "all")
+    store = Store(artifacts.resolve() / ".store", terminal.note)
+    samples = _draw_one(draw, data, store, terminal)
+    artifact = Artifact(file, format, digest_of_path(file), file.stat().st_size)
+    entry = outputs_of(artifact, samples, preprocess, store, threads or _cores(), terminal)
+    check = judge(
+        np.load(entry.path(LOGITS), allow_pickle=False),
+        samples.labels(),
+        before=None,
+        reference=None,
+        thresholds=Thresholds(),
+        evidence="measured",
+    )
+    return check.to_json()
+
+
+def _prepare(job: Job, store: Store, terminal: Terminal) -> "tuple[SampleSets, Handover]":
+    """Everything a run needs, or all that is missing, before any long work."""
+    handover = decide_handover(job.recipe.recipe.compile)
+    missing = find_missing(job, handover, store, has_weights=_has_weights(job, store))
+    if missing:
+        raise MissingError(missing)
+    return _draw(job, terminal), handover
+
+
+def _has_weights(job: Job, store: Store) -> bool:
+    stage = STAGES[0]
+    if job.weights is not None and not job.weights.is_file():
+        return False
+    fields = key_fields(stage, Settings(job.recipe, job.weights), {}, None)
+    return store.find(stage.name, fields) is not None
+
+
+def _draw(job: Job, terminal: Terminal) -> "SampleSets":
+    from pipeline.data.digest_index import DigestIndex
+    from pipeline.data.draw import draw_samples
+
+    index = DigestIndex(job.store_root / "images.json")
+    return draw_samples(job.recipe.recipe.data, job.data, job.recipe.folder, index, terminal)
+
+
+def _draw_one(draw: Draw, folder: Path, store: Store, terminal: Terminal) -> Any:
+    from pipeline.data.digest_index import DigestIndex
+    from pipeline.data.draw import draw_samples
+
+    index = DigestIndex(store.root / "images.json")
+    data = Data(calibration=Draw(dataset=draw.dataset, images=1), evaluation=draw)
+    return draw_samples(data, folder, Path(), index, terminal).evaluation
+
+
+def _publish(result: TargetResult, folder: Path) -> Path | None:
+    """Put the bundle beside its report; the path, or None where there is none."""
+    compiled = next((stage for stage in result.stages if stage.name == "compile"), None)
+    if compiled is None:
+        return None
+    path = folder / "model.synap"
+    if not path.is_file() or digest_of_path(path) != compiled.artifact.sha256:
+        publish(compiled.artifact.path, path)
+    return path
+
+
+def _results_folder(job: Job, result: TargetResult) -> Path:
+    last = job.stages[-1].name
+    name = f"until-{last}" if result.target is None else result.target.name
+    return job.artifacts / job.recipe.name / name
+
+
+def _exit_code(result: TargetResult, verdict: str, strict: bool) -> int:
+    if result.failure is not None:
+        return result.failure.exit_code
+    return 1 if strict and verdict == "UNDECIDED" else _EXIT[verdict]
+
+
+def _require_stage(name: str | None) -> None:
+    known = [stage.name for stage in STAGES]
+    if name is None or name in known:
+        return
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"stages: {', '.join(known)}"
+    raise UsageError(f"unknown stage {name!r}", where="--until", hint=hint)
+
+
+def _cores() -> int:
+    """Cores this process may use, which a container may have limited."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,304 @@
+"""Run the chain of stages, ask after each what it cost, and keep everything in the store.
+
+The chain is a list of stages (`stages/__init__.py`). For each the engine computes the key of what
+its result depends on, makes the result where the store has none, runs it on the evaluation images,
+and judges it against the stage before and against the float reference.
+"""
+
+import errno
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.artifact import Artifact
+from pipeline.check.result import Check
+from pipeline.check.verdicts import judge_stored
+from pipeline.data.preprocess import Preprocess
+from pipeline.errors import PipelineError, StageError
+from pipeline.evaluate import LOGITS, outputs_of
+from pipeline.process import measured, version_of
+from pipeline.progress import Progress
+from pipeline.recipe_file import RecipeFile
+from pipeline.sources.model_folder import read_description
+from pipeline.stages import REFERENCE, STAGES
+from pipeline.stages.stage import Settings, Stage, Work
+from pipeline.store import Entry, Store
+from pipeline.synap.handover import Handover
+from pipeline.targets import Target
+
+if TYPE_CHECKING:
+    from pipeline.data.draw import SampleSets
+
+
+@dataclass(frozen=True)
+class Job:
+    """One call of `run`: what to do, on what."""
+
+    recipe: RecipeFile
+    targets: tuple[Target, ...]
+    stages: tuple[Stage, ...]
+    weights: Path | None
+    data: Path | None
+    artifacts: Path
+    threads: int
+
+    @property
+    def store_root(self) -> Path:
+        return self.artifacts / ".store"
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """A stage that was carried out: its artifact, its check, and what it took."""
+
+    name: str
+    cached: bool
+    seconds: float
+    peak_rss_mb: float
+    artifact: Artifact
+    check: Check
+    details: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class TargetResult:
+    """The whole chain for one target; `failure` is why it ended early, where it did."""
+
+    target: Target | None
+    stages: tuple[StageResult, ...]
+    failure: PipelineError | None = None
+
+
+@dataclass(frozen=True)
+class _State:
+    """What is known so far on the way through the chain."""
+
+    settings: Settings
+    results: Mapping[str, tuple[Path, str]]
+    """Path and digest of every result, by name."""
+    logits: Mapping[str, Entry]
+    """The stored logits of every stage so far, in order."""
+
+
+def run(
+    job: Job, samples: "SampleSets", handover: Handover, store: Store, progress: Progress
+) -> tuple[TargetResult, ...]:
+    """Carry out the chain for every target; stages that do not depend on it run once.
+
+    A target whose own stages fail does not stop the others. Raises PipelineError where a stage
+    that all share cannot be carried out.
+    """
+    shared = [stage for stage in job.stages if not stage.per_target]
+    own = [stage for stage in job.stages if stage.per_target]
+    state = _State(Settings(job.recipe, job.weights), {}, {})
+    common: list[StageResult] = []
+    for stage in shared:
+        state, result = _advance(job, stage, state, samples, store, progress)
+        common.append(result)
+    if not own:
+        return (TargetResult(None, tuple(common)),)
+    outcomes = []
+    for target in job.targets:
+        settings = replace(state.settings, target=target, handover=handover)
+        ours, results = replace(state, settings=settings), list(common)
+        failure = None
+        try:
+            for stage in own:
+                ours, result = _advance(job, stage, ours, samples, store, progress)
+                results.append(result)
+        except PipelineError as error:
+            failure = error
+        outcomes.append(TargetResult(target, tuple(results), failure))
+    return tuple(outcomes)
+
+
+def key_fields(
+    stage: Stage, settings: Settings, taken: Mapping[str, str], samples: "SampleSets | None"
+) -> dict[str, Any]:
+    """Everything a stage's result depends on; `taken` are the digests of what it takes, and
+    `samples` may be None for a stage that reads none.
+
+    Not in it: paths, time, verbosity, threads, thresholds.
+    """
+    return {
+        "version": stage.version,
+        "options": dict(stage.options(settings)),
+        "takes": {name: taken[name] for name in stage.takes},
+        "samples": {name: getattr(samples, name).digest for name in stage.samples},
+        "tools": {name: version_of(name) for name in stage.tools},
+    }
+
+
+def _advance(
+    job: Job,
+    stage: Stage,
+    state: _State,
+    samples: "SampleSets",
+    store: Store,
+    progress: Progress,
+) -> tuple[_State, StageResult]:
+    """Carry out one stage, then check it."""
+    taken = {name: state.results[name] for name in stage.takes}
+    fields = key_fields(
+        stage, state.settings, {name: digest for name, (_, digest) in taken.items()}, samples
+    )
+
+    def build(folder: Path) -> Mapping[str, Any]:
+        work = Work(
+            folder,
+            {name: path for name, (path, _) in taken.items()},
+            state.settings,
+            samples,
+            store,
+            job.threads,
+            progress,
+        )
+        with measured() as cost, _Translated(stage.name, folder):
+            details = stage.make(work)
+        return {
+            "details": dict(details),
+            "seconds": cost.seconds,
+            "peak_rss_mb": cost.peak_rss_mb,
+        }
+
+    entry = store.get(stage.name, fields, build)
+    results = {name: (entry.path(file), entry.sha256(file)) for name, file in stage.gives.items()}
+    state = replace(state, results={**state.results, **results})
+    state = replace(state, settings=_with_preprocess(state))
+    file = stage.gives[stage.artifact]
+    artifact = Artifact(entry.path(file), stage.format, entry.sha256(file), entry.size(file))
+    state, check = _check(job, stage, artifact, state, samples, store, progress)
+    about = entry.about
+    result = StageResult(
+        stage.name, entry.cached, about["seconds"], about["peak_rss_mb"], artifact, check,
+        about["details"],
+    )  # fmt: skip
+    return state, result
+
+
+def _with_preprocess(state: _State) -> Settings:
+    """Once the model is there its own preprocessing is known; the recipe's wins over it."""
+    if state.settings.preprocess is not None:
+        return state.settings
+    return replace(
+        state.settings, preprocess=preprocess_of(state.settings.recipe, state.results["model"][0])
+    )
+
+
+def preprocess_of(recipe: RecipeFile, model: Path) -> Preprocess:
+    """The recipe's preprocessing, or else the model's own."""
+    return recipe.recipe.data.preprocess or read_description(model).preprocess
+
+
+def _check(
+    job: Job,
+    stage: Stage,
+    artifact: Artifact,
+    state: _State,
+    samples: "SampleSets",
+    store: Store,
+    progress: Progress,
+) -> tuple[_State, Check]:
+    stand_in = stage.stand_in(state.settings)
+    if stand_in is not None:
+        logits = state.logits[stand_in]
+    else:
+        with _Translated(f"checking {stage.name}", store.root):
+            logits = outputs_of(
+                artifact,
+                samples.evaluation,
+                state.settings.model_input,
+                store,
+                job.threads,
+                progress,
+            )
+    before = list(state.logits.values())[-1] if state.logits else None
+    everything = {**state.logits, stage.name: logits}
+    check = judge_stored(
+        store,
+        samples.evaluation,
+        logits=logits,
+        before=before,
+        reference=everything.get(REFERENCE),
+        thresholds=getattr(job.recipe.recipe.checks, stage.name),
+        evidence="measured" if stand_in is None else "predicted",
+        file=LOGITS,
+    )
+    return replace(state, logits=everything), check
+
+
+class _Translated:
+    """Turn what the system raises inside a stage into an error that says where and what to do."""
+
+    def __init__(self, where: str, folder: Path) -> None:
+        self._where, self._folder = where, folder
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: object
+    ) -> None:
+        if isinstance(error, MemoryError):
+            raise StageError(
+                "there is not enough memory", where=self._where, hint="close other programs"
+            ) from error
+        if _is_disk_full(error):
+            raise StageError(
+                "the disk is full; nothing half made was left behind",
+                where=self._where,
+                hint=f"make room on the disk of {self._folder.parent} and run the same command again",
+            ) from error
+        if isinstance(error, OSError):
+            raise StageError(str(error), where=self._where) from error
+
+
+def _is_disk_full(error: BaseException | None) -> bool:
+    """Also when a library wrapped the system's error in one of its own."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if "No space left on device" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def stages_until(until: str | None, stages: Sequence[Stage] = STAGES) -> tuple[Stage, ...]:
+    """The chain up to and with the stage called `until`; all of it for None."""
+    names = [stage.name for stage in stages]
+    return tuple(stages) if until is None else tuple(stages[: names.index(until) + 1])
+
+
+def plan(
+    job: Job,
+    samples: "SampleSets",
+    handover: Handover,
+    store: Store,
+    say: Callable[[str, str], None],
+) -> None:
+    """Say for every stage whether it would run, and which field of its key changed."""
+    settings = Settings(job.recipe, job.weights)
+    digests: dict[str, str] = {}
+    paths: dict[str, Path] = {}
+    for stage in job.stages:
+        for target in job.targets if stage.per_target else (None,):
+            name = stage.name if target is None else f"{stage.name} {target.name}"
+            lacking = [taken for taken in stage.takes if taken not in digests]
+            if lacking:
+                say(name, f"would run: its {lacking[0]} is not made yet")
+                continue
+            mine = (
+                settings if target is None else replace(settings, target=target, handover=handover)
+            )
+            fields = key_fields(stage, mine, digests, samples)
+            entry = store.find(stage.name, fields)
+            if entry is None:
+                say(name, f"would run: {store.difference(stage.name, fields)}")
+                continue
+            say(name, "is in the store")
+            digests |= {result: entry.sha256(file) for result, file in stage.gives.items()}
+            paths |= {result: entry.path(file) for result, file in stage.gives.items()}
+            if settings.preprocess is None:
+                settings = replace(settings, preprocess=preprocess_of(job.recipe, paths["model"]))

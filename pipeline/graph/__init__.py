@@ -1,0 +1,1 @@
+"""The Graph: the float model as canonical ONNX."""

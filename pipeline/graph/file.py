@@ -1,0 +1,71 @@
+"""Graph files: read, write, and what travels in their metadata."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.artifact import atomic_path
+from pipeline.data.preprocess import METADATA_KEY, Preprocess
+from pipeline.errors import StageError
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+
+def load_graph(path: Path) -> "ir.Model":
+    """Read an ONNX file. Raises StageError where it is none."""
+    import onnx
+    import onnx_ir as ir
+
+    try:
+        # External data is not followed: a file of ours is whole, and a foreign path not trusted.
+        return ir.from_proto(onnx.load(path, load_external_data=False))
+    except FileNotFoundError:
+        raise StageError("there is no such file", where=str(path)) from None
+    except Exception as error:  # protobuf and onnx_ir raise errors without a public base class
+        raise StageError(f"is not a readable ONNX file: {error}", where=str(path)) from error
+
+
+def save_graph(model: "ir.Model", path: Path) -> None:
+    """Write an ONNX file atomically, after ONNX's own checker has passed it."""
+    import onnx
+    import onnx_ir as ir
+
+    proto = ir.to_proto(model)
+    onnx.checker.check_model(proto)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(proto.SerializeToString(deterministic=True))
+
+
+def set_preprocess(model: "ir.Model", preprocess: Preprocess) -> None:
+    """Record in the model how images become its input, so that the file can be run by itself."""
+    model.metadata_props[METADATA_KEY] = json.dumps(
+        preprocess.model_dump(mode="json"), sort_keys=True
+    )
+
+
+def input_size(model: "ir.Model", where: str) -> tuple[int, int]:
+    """Height and width of the only input, which has to be `[N, 3, H, W]`."""
+    shape = model.graph.inputs[0].shape
+    if shape is None or len(shape) != 4:
+        raise StageError(f"the input is not an image: shape {shape}", where=where)
+    height, width = shape[2], shape[3]
+    if not isinstance(height, int) or not isinstance(width, int):
+        raise StageError(f"the input has no fixed size: shape {shape}", where=where)
+    return height, width
+
+
+def class_count(model: "ir.Model", where: str) -> int:
+    """Number of logits of the only output."""
+    shape = model.graph.outputs[0].shape
+    if shape is None or len(shape) < 2 or not isinstance(shape[1], int):
+        raise StageError(f"the output is not a row of logits: shape {shape}", where=where)
+    return shape[1]
+
+
+def preprocess_in(model: "ir.Model", where: str) -> Preprocess:
+    """The preprocessing that a file of ours carries."""
+    text = model.metadata_props.get(METADATA_KEY)
+    if text is None:
+        raise StageError("carries no preprocessing", where=where)
+    return Preprocess.model_validate_json(text)

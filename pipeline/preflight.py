@@ -1,0 +1,51 @@
+"""Find everything a run needs and does not have, before the first long computation."""
+
+import shutil
+from pathlib import Path
+
+from pipeline.data.datasets import dataset_missing
+from pipeline.engine import Job
+from pipeline.errors import Missing
+from pipeline.sources import SOURCES
+from pipeline.store import Store
+from pipeline.synap.handover import Handover
+
+DISK_BYTES = 2 << 30
+"""A run of Inception V4 leaves about 0.7 GB behind and holds copies while it writes."""
+
+
+def find_missing(job: Job, handover: Handover, store: Store, *, has_weights: bool) -> list[Missing]:
+    """All that is missing: weights, images, toolkit, room on the disk.
+
+    `has_weights` says that the store already holds the model, so that its source is not needed.
+    """
+    recipe = job.recipe.recipe
+    missing = [] if has_weights else SOURCES[recipe.model.source].missing(recipe.model, job.weights)
+    draws = [recipe.data.calibration, recipe.data.selection, recipe.data.evaluation]
+    for name in sorted({draw.dataset for draw in draws if draw is not None}):
+        missing = [*missing, *dataset_missing(name, job.data)]
+    if handover.missing is not None and any(stage.per_target for stage in job.stages):
+        missing = [*missing, handover.missing]
+    disk = _disk(job.artifacts)
+    if disk is not None:
+        missing = [*missing, disk]
+    return missing
+
+
+def _disk(folder: Path) -> Missing | None:
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if free >= DISK_BYTES:
+        return None
+    return Missing(
+        f"room on the disk: {free / 2**30:.1f} GiB free in {folder}, {DISK_BYTES / 2**30:.0f} needed",
+        "make room, or put the results elsewhere with --artifacts FOLDER",
+    )
+
+
+def resolve(given: Path | None, recipe_value: str | None, folder: Path) -> Path | None:
+    """A path by option, which is relative to here, or else by recipe, relative to the recipe."""
+    if given is not None:
+        return given
+    return None if recipe_value is None else folder / recipe_value

@@ -1,0 +1,1 @@
+"""How integers are chosen: ranges, schemes, the Plan and its renderings."""

@@ -1,0 +1,140 @@
+"""The calibration pass: run the float Graph once over the images and watch its tensors.
+
+Every watched tensor becomes an output of the graph; of each batch the exact minimum and maximum
+are taken and a subsample of the values is counted into a histogram, then the batch is forgotten.
+So memory is that of one batch, whatever the number of images.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.artifact import atomic_path
+from pipeline.data.preprocess import Normalization
+from pipeline.errors import StageError
+from pipeline.quant.histogram import Histogram
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+Ranges = Mapping[str, Histogram]
+"""What calibration saw, by tensor name."""
+
+OBSERVE_VERSION = 1
+"""Raised whenever the same images would give other ranges."""
+SUBSAMPLE = 7
+"""Every 7th value of a tensor is counted: a prime, so that it walks through rows, columns and
+channels alike. Minimum and maximum are over all values."""
+FULL_COUNT = 1 << 14
+"""Tensors of at most this many values a batch are counted whole."""
+BATCH_MEMORY = 256 << 20
+"""Bytes of activations that one batch may hold."""
+LARGEST_BATCH = 16
+
+
+def observe(
+    graph: "ir.Model",
+    tensors: Sequence[str],
+    normalization: Normalization,
+    batches: Iterable[NDArray[np.uint8]],
+    threads: int,
+) -> Ranges:
+    """Watch `tensors` while `graph` runs over batches of crops `uint8 [N, H, W, 3]`.
+
+    Raises StageError if a tensor becomes infinite or NaN. The graph is left as it was.
+    """
+    histograms = {name: Histogram() for name in tensors}
+    for batch in _run_watched(graph, tensors, normalization, batches, threads):
+        for (name, histogram), values in zip(histograms.items(), batch, strict=True):
+            _count(name, histogram, values)
+    return histograms
+
+
+def batch_size(graph: "ir.Model", tensors: Sequence[str]) -> int:
+    """How many images a batch may have so that its activations stay within `BATCH_MEMORY`."""
+    each = max(activation_bytes(graph, tensors), 1)
+    return min(max(BATCH_MEMORY // each, 1), LARGEST_BATCH)
+
+
+def activation_bytes(graph: "ir.Model", tensors: Sequence[str]) -> int:
+    """Bytes of the watched float32 tensors for one image."""
+    wanted = set(tensors)
+    total = 0
+    for value in _values(graph):
+        if value.name in wanted and value.shape is not None:
+            sizes = [size for size in value.shape[1:] if isinstance(size, int)]
+            total += 4 * int(np.prod(sizes))
+    return total
+
+
+def _run_watched(
+    graph: "ir.Model",
+    tensors: Sequence[str],
+    normalization: Normalization,
+    batches: Iterable[NDArray[np.uint8]],
+    threads: int,
+) -> Iterator[list[NDArray[np.float32]]]:
+    import onnx_ir as ir
+
+    from pipeline.runners.onnx import make_session
+
+    outputs = graph.graph.outputs
+    kept = list(outputs)
+    by_name = {value.name: value for value in _values(graph)}
+    input_name = graph.graph.inputs[0].name
+    for name in tensors:
+        if by_name[name] not in kept and name != input_name:
+            outputs.append(by_name[name])
+    try:
+        session = make_session(ir.to_proto(graph).SerializeToString(), threads)
+    finally:
+        while len(outputs) > len(kept):
+            outputs.pop()
+    wanted = [name for name in tensors if name != input_name]
+    for crops in batches:
+        images = normalization.apply(crops)
+        results = dict(zip(wanted, session.run(wanted, {input_name: images}), strict=True))
+        yield [images if name == input_name else results.pop(name) for name in tensors]
+
+
+def _count(name: str, histogram: Histogram, values: NDArray[np.float32]) -> None:
+    minimum, maximum = float(values.min()), float(values.max())
+    if not (np.isfinite(minimum) and np.isfinite(maximum)):
+        raise StageError(
+            f"tensor {name} becomes infinite or NaN on the calibration images",
+            hint="the float model is broken or its preprocessing is not the declared one",
+        )
+    flat = values.reshape(-1)
+    counted = flat if flat.size <= FULL_COUNT else flat[::SUBSAMPLE]
+    histogram.add(counted, minimum, maximum)
+
+
+def _values(graph: "ir.Model") -> "list[ir.Value]":
+    made = [output for node in graph.graph for output in node.outputs]
+    return [*graph.graph.inputs, *made]
+
+
+def save_ranges(ranges: Ranges, path: Path) -> None:
+    """Write ranges as arrays, one row a tensor."""
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(
+            stream,
+            names=np.array(list(ranges)),
+            bounds=np.array([(h.minimum, h.maximum) for h in ranges.values()], np.float64),
+            bins=np.array([(h.exponent, h.first) for h in ranges.values()], np.int64),
+            counts=np.array([h.counts for h in ranges.values()], np.int64),
+        )
+
+
+def load_ranges(path: Path) -> Ranges:
+    """Read what `save_ranges` wrote."""
+    with np.load(path, allow_pickle=False) as data:
+        return {
+            str(name): Histogram(float(low), float(high), int(exponent), int(first), counts)
+            for name, (low, high), (exponent, first), counts in zip(
+                data["names"], data["bounds"], data["bins"], data["counts"], strict=True
+            )
+        }

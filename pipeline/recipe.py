@@ -1,0 +1,216 @@
+"""The recipe: one YAML file as frozen, typed values. Every option is documented under its field.
+
+Words are the field's own, and SyNAP's own where SyNAP has them. Accuracies and drops are
+fractions everywhere (0.005 is half a point). Reading the file, with lines and suggestions in its
+errors, is `recipe_file.py`; `pipeline schema` publishes this module as JSON Schema.
+"""
+
+from pathlib import PurePosixPath
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from pipeline.data.preprocess import Preprocess
+
+SCHEMA_VERSION = 1
+FRACTION_LIMIT = 0.2
+
+DatasetName = Literal["imagenet", "digits"]
+SourceName = Literal["timm", "checkpoint", "digits"]
+DataType = Literal["uint8", "int8"]
+Scheme = Literal["asymmetric_affine", "perchannel_symmetric_affine"]
+Count = Annotated[int, Field(ge=1)]
+Drop = Annotated[float, Field(ge=0.0)]
+
+LEGAL_SCHEMES: dict[str, tuple[str, ...]] = {
+    "uint8": ("asymmetric_affine",),
+    "int8": ("asymmetric_affine", "perchannel_symmetric_affine"),
+}
+"""SyNAP's legal pairs (toolkit 3.2.0; the toolkit itself does not validate them)."""
+
+
+class Section(BaseModel):
+    """A part of the recipe: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+
+class Model(Section):
+    """Which model, and where its weights come from."""
+
+    source: SourceName
+    """`timm`: published weights by name. `checkpoint`: a local file for a timm architecture.
+    `digits`: the architecture trained here on scikit-learn's digits, for the demo and the tests."""
+    name: Annotated[str, Field(min_length=1)]
+    """timm's name of the model (`inception_v4.tf_in1k`) or of the architecture (`inception_v4`)."""
+    revision: str | None = None
+    """Commit, tag or branch on the hub; the default is the repository's main branch."""
+    weights: str | None = None
+    """A local weights file instead of the hub's, relative to the recipe; `--weights` overrides it."""
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    """Expected digest of the weights file. Without it the digest seen first is recorded."""
+    num_classes: Count | None = None
+    """Number of classes; the default is the model's own."""
+    options: "TrainOptions | None" = None
+    """How the `digits` source trains; only for that source."""
+
+    @model_validator(mode="after")
+    def _options_belong_to_digits(self) -> Self:
+        if self.options is not None and self.source != "digits":
+            raise ValueError(f"options are for source 'digits', not for {self.source!r}")
+        return self
+
+
+class TrainOptions(Section):
+    """The short training of the `digits` source."""
+
+    seed: int = 0
+    epochs: Count = 8
+    batch: Count = 32
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    size: Annotated[int, Field(ge=75, le=299)] = 75
+    """Height and width the 8x8 digits are enlarged to; 75 is the least Inception V4 takes."""
+
+
+class Draw(Section):
+    """One set of images, drawn from a dataset without looking at anything but their content."""
+
+    dataset: DatasetName
+    images: Count | Literal["all"] = "all"
+    """How many; `all` takes every image that no earlier set has taken."""
+    at_least: Count = 1
+    """Fewer usable images than this is an error. Between it and `images`, the run goes on with
+    what there is and says so."""
+    seed: int = 0
+    """Images are ranked by sha256 of seed and content, within each class in turn."""
+    manifest: str | None = None
+    """A text file of `id label` lines to take instead of drawing, relative to the recipe."""
+
+
+class Data(Section):
+    """The images. The three sets are disjoint by content, whatever the files are called."""
+
+    preprocess: Preprocess | None = None
+    """What the model sees; the default is the model's own, as its source declares it."""
+    folder: str | None = None
+    """Where the images are, relative to the recipe; `--data` overrides it."""
+    calibration: Draw
+    """Images whose activations choose the ranges."""
+    selection: Draw | None = None
+    """Images that rank candidate quantizations; never used to judge the result."""
+    evaluation: Draw
+    """Images that every stage is checked on."""
+    broken_images: Literal["stop", "skip"] = "stop"
+    """An image that cannot be decoded: stop with its name, or leave it out and count it."""
+
+
+class Ranges(Section):
+    """How the range of an activation is chosen from what calibration saw."""
+
+    rule: Literal["minmax", "percentile"] = "minmax"
+    """`minmax`: everything that occurred. `percentile`: both tails cut."""
+    percentile: Annotated[float, Field(gt=50.0, le=100.0)] = 99.99
+    """For `percentile`: the part, in percent, that stays inside at either end."""
+
+
+class Quantize(Section):
+    """What the integers are."""
+
+    data_type: DataType = "uint8"
+    """SyNAP's word for the type of activations and weights."""
+    scheme: Scheme = "asymmetric_affine"
+    """`asymmetric_affine`: one scale per tensor, weights too. `perchannel_symmetric_affine`:
+    a scale for every output channel of the weights, whose zero point is 0."""
+    ranges: Ranges = Ranges()
+
+    @model_validator(mode="after")
+    def _pair_is_legal(self) -> Self:
+        legal = LEGAL_SCHEMES[self.data_type]
+        if self.scheme not in legal:
+            raise ValueError(
+                f"SyNAP knows no {self.data_type} with {self.scheme}; "
+                f"{self.data_type} goes with {' or '.join(legal)}"
+            )
+        return self
+
+
+class Compile(Section):
+    """The hand-over to SyNAP."""
+
+    delegate: Literal["npu", "cpu"] = "npu"
+    """`npu` needs the toolkit. `cpu` packs the quantized ONNX for the runtime's CPU delegate."""
+    toolkit: Literal["auto", "native", "container", "none"] = "auto"
+    """Where to look for the toolkit: on the PATH, as a container image, or in both (`auto`)."""
+    image: str = "ghcr.io/synaptics-synap/toolkit:3.2.0"
+    """The container image; a digest (`…@sha256:…`) is accepted."""
+    if_toolkit_missing: Literal["stop", "cpu"] = "stop"
+    """Without a toolkit: stop before any long work, or fall back to the CPU delegate and say so."""
+
+
+class Thresholds(Section):
+    """What a check demands. With any of the first three it is required, else only reported."""
+
+    max_top1_drop: Drop | None = None
+    """Largest loss of top-1 accuracy against the float reference, a fraction (0.005 is half a point)."""
+    max_logit_error: Annotated[float, Field(gt=0)] | None = None
+    """Largest absolute difference of a logit from the stage before."""
+    min_top1: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Least top-1 accuracy, a fraction."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
+    """Confidence of the statement about the drop."""
+    accept: Literal["measured", "predicted"] = "measured"
+    """Weakest evidence that suffices for PASS; `predicted` allows a stand-in for the NPU model."""
+
+    @model_validator(mode="after")
+    def _drop_is_a_fraction(self) -> Self:
+        if self.max_top1_drop is not None and self.max_top1_drop > FRACTION_LIMIT:
+            raise ValueError(
+                f"max_top1_drop {self.max_top1_drop:g} would allow a loss of "
+                f"{self.max_top1_drop * 100:g} points; drops are fractions, so half a point is 0.005"
+            )
+        return self
+
+    @property
+    def required(self) -> bool:
+        """Whether the recipe demands anything of this check."""
+        return any(
+            limit is not None for limit in (self.max_top1_drop, self.max_logit_error, self.min_top1)
+        )
+
+
+class Checks(Section):
+    """Thresholds by stage."""
+
+    weights: Thresholds = Thresholds()
+    export: Thresholds = Thresholds()
+    quantize: Thresholds = Thresholds()
+    compile: Thresholds = Thresholds()
+
+    @model_validator(mode="after")
+    def _drops_need_a_reference(self) -> Self:
+        for name in ("weights", "export"):
+            if getattr(self, name).max_top1_drop is not None:
+                raise ValueError(
+                    f"{name} has no max_top1_drop, because drops are measured against the exported "
+                    "float model; bound export.max_logit_error, or weights.min_top1"
+                )
+        return self
+
+
+class Recipe(Section):
+    """A conversion, from weights to `.synap`."""
+
+    schema_version: Literal[1] = Field(alias="schema")
+    """Version of this schema: 1."""
+    model: Model
+    data: Data
+    quantize: Quantize = Quantize()
+    compile: Compile = Compile()
+    checks: Checks = Checks()
+
+
+def recipe_name(path: str) -> str:
+    """The recipe's name: its file's name without the ending."""
+    return PurePosixPath(path).stem

@@ -1,0 +1,147 @@
+"""What a run looks like in a terminal: bars while it works, a table at the end."""
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.check.result import Check
+from pipeline.engine import StageResult, TargetResult
+from pipeline.progress import Bar
+
+QUIET_SECONDS = 5.0
+"""Off a terminal, work that takes longer leaves one line behind."""
+_STYLES = {"PASS": "green", "FAIL": "bold red", "UNDECIDED": "yellow", "SKIPPED": "magenta"}
+
+
+class Terminal:
+    """The `Progress` of the command line. Everything goes to stderr; stdout is for results."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False)
+
+    @contextmanager
+    def bar(self, text: str, total: float) -> Iterator[Bar]:
+        if not self.console.is_terminal:
+            start = time.monotonic()
+            yield _Uncounted()
+            seconds = time.monotonic() - start
+            if seconds > QUIET_SECONDS:
+                self.console.print(f"{text}: {seconds:.0f} s", markup=False)
+            return
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self.console, transient=True) as progress:
+            yield _Counted(progress, progress.add_task(text, total=total))
+
+    def note(self, text: str) -> None:
+        self.console.print(Text(text, style="dim"))
+
+
+class _Uncounted:
+    def advance(self, amount: float = 1.0) -> None:
+        return
+
+
+class _Counted:
+    def __init__(self, progress: Progress, task: object) -> None:
+        self._progress, self._task = progress, task
+
+    def advance(self, amount: float = 1.0) -> None:
+        self._progress.advance(self._task, amount)  # type: ignore[arg-type]
+
+
+def print_results(
+    results: Sequence[TargetResult], bundles: Sequence[tuple[Path, str]], fallback: str
+) -> None:
+    """The closing table, the reasons of the verdicts, and the files that were made."""
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
+    rows = _rows(results)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading, justify in (
+        ("stage", "left"), ("top-1", "right"), ("drop", "right"), ("step", "right"),
+        ("agree", "right"), ("SQNR", "right"), ("verdict", "left"), ("size", "right"),
+        ("time", "right"),
+    ):  # fmt: skip
+        table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for name, stage in rows:
+        check = stage.check
+        table.add_row(
+            name,
+            _percent(check.top1),
+            _points(check.top1_drop),
+            _points(check.step_drop),
+            _percent(check.agreement),
+            "-" if check.sqnr_db is None else f"{check.sqnr_db:.1f} dB",
+            _verdict(check),
+            _size(stage.artifact.size),
+            "stored" if stage.cached else _seconds(stage.seconds),
+        )
+    console.print(table)
+    images = max((stage.check.images for _, stage in rows), default=0)
+    console.print(
+        f"{images} evaluation images; drops in points, against the float export and the stage before"
+    )
+    for name, stage in rows:
+        if stage.check.required:
+            console.print(f"{name}: {stage.check.verdict}: {stage.check.reason}", soft_wrap=True)
+    if fallback:
+        console.print(Text(f"compile: fell back to the CPU delegate: {fallback}", style="yellow"))
+    for path, notice in bundles:
+        console.print(f"{path}  ({notice})" if notice else str(path), soft_wrap=True, markup=False)
+    if all(stage.cached for _, stage in rows):
+        console.print("Nothing was computed: everything was in the store.")
+
+
+def _rows(results: Sequence[TargetResult]) -> list[tuple[str, StageResult]]:
+    """Shared stages once, then every target's own."""
+    rows: list[tuple[str, StageResult]] = []
+    for index, result in enumerate(results):
+        for stage in result.stages:
+            own = stage.name == "compile"
+            if own and result.target is not None:
+                rows.append((f"{stage.name} {result.target.name}", stage))
+            elif index == 0:
+                rows.append((stage.name, stage))
+    return rows
+
+
+def _verdict(check: Check) -> Text:
+    if not check.required:
+        return Text("reported", style="dim")
+    suffix = "" if check.evidence == "measured" else f" ({check.evidence})"
+    return Text(check.verdict + suffix, style=_STYLES[check.verdict])
+
+
+def _percent(fraction: float | None) -> str:
+    return "-" if fraction is None else f"{100 * fraction:.2f}%"
+
+
+def _points(fraction: float | None) -> str:
+    return "-" if fraction is None else f"{100 * fraction:+.2f}"
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.1f} min"

@@ -1,0 +1,97 @@
+"""Run float and QDQ ONNX with ONNX Runtime, so that INT8 means the same on every CPU."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.data.preprocess import METADATA_KEY, Normalization, Preprocess
+from pipeline.errors import StageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnxruntime
+    from numpy.typing import NDArray
+
+
+def make_session(
+    model: Path | bytes, threads: int, *, where: str = "", optimize: bool = True
+) -> "onnxruntime.InferenceSession":
+    """An ONNX Runtime session on the CPU. Raises StageError where it refuses the model."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    # x86 CPUs without VNNI add pairs of uint8*int8 products in saturating 16 bits, so the same
+    # file can score points apart on two machines. This makes ONNX Runtime use the exact uint8
+    # kernels there; on CPUs with VNNI and on Arm it changes nothing. See docs/decisions/0004.
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    if not optimize:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    source = model if isinstance(model, bytes) else str(model)
+    try:
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors share no public base class
+        raise StageError(
+            f"ONNX Runtime refuses the model: {str(error).splitlines()[0]}",
+            where=where or str(model if isinstance(model, Path) else "model"),
+        ) from error
+
+
+class OnnxRunner:
+    """A classifier of one image input and one logits output."""
+
+    def __init__(
+        self,
+        session: "onnxruntime.InferenceSession",
+        normalization: Normalization,
+        where: str,
+    ) -> None:
+        self._session = session
+        self._normalization = normalization
+        inputs, outputs = session.get_inputs(), session.get_outputs()
+        if len(inputs) != 1 or len(outputs) != 1 or inputs[0].type != "tensor(float)":
+            raise StageError(
+                f"has {len(inputs)} inputs and {len(outputs)} outputs; a classifier of one "
+                "float32 image input and one logits output is needed",
+                where=where,
+            )
+        self._input = inputs[0].name
+        batch = inputs[0].shape[0]
+        self._batch: int | None = batch if isinstance(batch, int) else None
+
+    def __call__(self, crops: "NDArray[np.uint8]") -> "NDArray[np.float32]":
+        import numpy as np
+
+        size = self._batch or len(crops)
+        parts = [
+            self._session.run(None, {self._input: self._normalization.apply(crops[i : i + size])})[
+                0
+            ]
+            for i in range(0, len(crops), size)
+        ]
+        return np.concatenate(parts).reshape(len(crops), -1)
+
+
+def open_onnx(path: Path, normalization: Normalization | None, threads: int) -> OnnxRunner:
+    """Open an ONNX file. A normalization in its metadata wins over the one given, because a
+    quantized model reads the image's bytes on a grid of its own."""
+    session = make_session(path, threads)
+    own = declared_preprocess(session.get_modelmeta().custom_metadata_map, str(path))
+    chosen = normalization if own is None else own.normalization
+    if chosen is None:
+        raise StageError(
+            "declares no preprocessing", where=str(path), hint="give a recipe with data.preprocess"
+        )
+    return OnnxRunner(session, chosen, str(path))
+
+
+def declared_preprocess(metadata: Mapping[str, str], where: str) -> Preprocess | None:
+    """The preprocessing that stands in an ONNX file's metadata, if one does."""
+    text = metadata.get(METADATA_KEY)
+    if text is None:
+        return None
+    try:
+        return Preprocess.model_validate_json(text)
+    except ValueError as error:
+        raise StageError(f"metadata {METADATA_KEY} is damaged: {error}", where=where) from None

@@ -1,0 +1,83 @@
+"""What a stage is: what it takes and gives, what its result depends on, and how it is made.
+
+A stage only writes into the folder it is given. Hashing, timing, recording, checking and moving
+into place are the engine's, so no stage can misreport itself.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pipeline.artifact import Format
+from pipeline.data.preprocess import Preprocess
+from pipeline.progress import Progress
+from pipeline.recipe_file import RecipeFile
+from pipeline.store import Store
+from pipeline.synap.handover import Handover
+from pipeline.targets import Target
+
+if TYPE_CHECKING:
+    from pipeline.data.draw import SampleSets
+
+SetName = Literal["calibration", "selection", "evaluation"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the options of a stage are read from. `preprocess` is known once the weights are;
+    `target` and `handover` only concern the stages that run per target."""
+
+    recipe: RecipeFile
+    weights: Path | None
+    preprocess: Preprocess | None = None
+    target: Target | None = None
+    handover: Handover | None = None
+
+    @property
+    def model_input(self) -> Preprocess:
+        """The preprocessing, in stages behind `weights`, where it is always known."""
+        assert self.preprocess is not None
+        return self.preprocess
+
+
+@dataclass(frozen=True)
+class Work:
+    """Everything a stage is given to make its result in `folder`."""
+
+    folder: Path
+    taken: Mapping[str, Path]
+    settings: Settings
+    samples: "SampleSets"
+    store: Store
+    threads: int
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the chain, as plain data and two functions."""
+
+    name: str
+    version: int
+    """Raised whenever the same inputs would give another result."""
+    takes: tuple[str, ...]
+    """Names of the results of earlier stages."""
+    gives: Mapping[str, str]
+    """Names of its own results, and their file names in the folder."""
+    artifact: str
+    """The result that is run on images by the check."""
+    format: Format
+    options: Callable[[Settings], Mapping[str, Any]]
+    """What of the recipe the result depends on, defaults included, as JSON data."""
+    make: Callable[[Work], Mapping[str, Any]]
+    """Make the results; what it returns is recorded as details, as JSON data."""
+    samples: tuple[SetName, ...] = ()
+    """The sets of images it reads."""
+    tools: tuple[str, ...] = field(default=())
+    """Installed packages whose version shapes the result."""
+    per_target: bool = False
+    """Whether it runs once for every target, rather than once for all."""
+    stand_in: Callable[[Settings], str | None] = lambda settings: None
+    """The stage whose logits stand in, as `predicted`, for an artifact that cannot be run here;
+    None where the artifact itself is run."""

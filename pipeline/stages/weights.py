@@ -1,0 +1,35 @@
+"""`weights`: the recipe's model with its weights, as a folder of safetensors and a description."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.sources import SOURCES
+from pipeline.stages.stage import Settings, Stage, Work
+
+MODEL = "model"
+
+
+def _options(settings: Settings) -> Mapping[str, Any]:
+    model = settings.recipe.recipe.model
+    return {"source": model.source, **SOURCES[model.source].identity(model, settings.weights)}
+
+
+def _make(work: Work) -> Mapping[str, Any]:
+    model = work.settings.recipe.recipe.model
+    (work.folder / MODEL).mkdir()
+    description = SOURCES[model.source].produce(
+        model, work.settings.weights, work.folder / MODEL, work.progress
+    )
+    return description.model_dump(mode="json")
+
+
+STAGE = Stage(
+    name="weights",
+    version=1,
+    takes=(),
+    gives={"model": MODEL},
+    artifact="model",
+    format="torch",
+    options=_options,
+    make=_make,
+)
