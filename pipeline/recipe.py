@@ -17,14 +17,17 @@ FRACTION_LIMIT = 0.2
 
 DatasetName = Literal["imagenet", "digits"]
 SourceName = Literal["timm", "checkpoint", "digits"]
-DataType = Literal["uint8", "int8"]
-Scheme = Literal["asymmetric_affine", "perchannel_symmetric_affine"]
+DataType = Literal["uint8", "int8", "int16"]
+LayerType = Literal["int16", "float16"]
+Scheme = Literal["asymmetric_affine", "perchannel_symmetric_affine", "dynamic_fixed_point"]
+RangeRule = Literal["minmax", "moving_average", "percentile", "mse", "entropy"]
 Count = Annotated[int, Field(ge=1)]
 Drop = Annotated[float, Field(ge=0.0)]
 
 LEGAL_SCHEMES: dict[str, tuple[str, ...]] = {
     "uint8": ("asymmetric_affine",),
-    "int8": ("asymmetric_affine", "perchannel_symmetric_affine"),
+    "int8": ("asymmetric_affine", "perchannel_symmetric_affine", "dynamic_fixed_point"),
+    "int16": ("dynamic_fixed_point",),
 }
 """SyNAP's legal pairs (toolkit 3.2.0; the toolkit itself does not validate them)."""
 
@@ -88,6 +91,12 @@ class Draw(Section):
     manifest: str | None = None
     """A text file of `id label` lines to take instead of drawing, relative to the recipe."""
 
+    @model_validator(mode="after")
+    def _least_is_not_most(self) -> Self:
+        if self.images != "all" and self.at_least > self.images:
+            raise ValueError(f"at_least {self.at_least} is more than images {self.images}")
+        return self
+
 
 class Data(Section):
     """The images. The three sets are disjoint by content, whatever the files are called."""
@@ -109,8 +118,9 @@ class Data(Section):
 class Ranges(Section):
     """How the range of an activation is chosen from what calibration saw."""
 
-    rule: Literal["minmax", "percentile"] = "minmax"
-    """`minmax`: everything that occurred. `percentile`: both tails cut."""
+    rule: RangeRule = "mse"
+    """`minmax`: everything that occurred. `moving_average`: of the images' bounds. `percentile`:
+    both tails cut. `mse`: least squared error. `entropy`: least Kullback-Leibler divergence."""
     percentile: Annotated[float, Field(gt=50.0, le=100.0)] = 99.99
     """For `percentile`: the part, in percent, that stays inside at either end."""
 
@@ -122,8 +132,15 @@ class Quantize(Section):
     """SyNAP's word for the type of activations and weights."""
     scheme: Scheme = "asymmetric_affine"
     """`asymmetric_affine`: one scale per tensor, weights too. `perchannel_symmetric_affine`:
-    a scale for every output channel of the weights, whose zero point is 0."""
+    a scale for every output channel of the weights, whose zero point is 0. `dynamic_fixed_point`:
+    scales that are powers of two, zero points 0."""
+    layers: dict[str, LayerType] = {}
+    """Layers, by node name of the exported Graph, whose weights and result have another type:
+    `int16` (powers of two, about 2 to 3 times as slow on the NPU) or `float16`. Such a model is
+    handed over as float ONNX with a metafile only."""
     ranges: Ranges = Ranges()
+    weights: Literal["minmax", "mse"] = "mse"
+    """How the scales of weights are chosen: all values covered, or least squared error."""
 
     @model_validator(mode="after")
     def _pair_is_legal(self) -> Self:
@@ -132,6 +149,12 @@ class Quantize(Section):
             raise ValueError(
                 f"SyNAP knows no {self.data_type} with {self.scheme}; "
                 f"{self.data_type} goes with {' or '.join(legal)}"
+            )
+        repeated = [name for name, type in self.layers.items() if type == self.data_type]
+        if repeated:
+            raise ValueError(
+                f"layer {repeated[0]} has the base type {self.data_type} again, which SyNAP's "
+                "toolkit does not survive; leave it out"
             )
         return self
 

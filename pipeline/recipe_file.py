@@ -5,7 +5,8 @@ Parsing and validation happen here, once, at the edge; nothing behind it sees ra
 
 import difflib
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,15 @@ from pipeline.errors import UsageError
 from pipeline.recipe import Recipe, recipe_name
 
 KeyPath = tuple[str | int, ...]
+Place = Callable[[yaml.Mark | None], str]
+"""What errors call a place in the text."""
+
+LARGEST = 10_000
+"""Values of a recipe. None has a hundredth of them, but aliases of aliases can stand for billions."""
+_MERGE = "tag:yaml.org,2002:merge"
+_COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
+_MOST_VALUES = 10_000
+"""A few nested aliases can stand for billions of values; no recipe has this many."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +54,8 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> RecipeFile:
         raise UsageError("there is no such recipe", where=str(path), hint=_near(path)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot be read: {error}", where=str(path)) from None
-    data, places = _parse(text, str(path))
+    places: dict[KeyPath, str] = {}
+    data = _parse(text, str(path), places)
     for override in overrides:
         _apply(data, places, override)
     try:
@@ -63,71 +74,120 @@ def _near(path: Path) -> str:
     return f"recipes in {path.parent}: {', '.join(beside)}" if beside else ""
 
 
-def _parse(text: str, name: str) -> tuple[dict[str, Any], dict[KeyPath, str]]:
-    """The plain data of a YAML text and, for every key path, `file:line`."""
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UsageError(f"not YAML: {error.problem}", where=f"{name}{line}") from None
-    except yaml.YAMLError as error:
-        raise UsageError(f"not YAML: {error}", where=name) from None
+def _parse(text: str, name: str, places: dict[KeyPath, str]) -> dict[str, Any]:
+    """The plain data of a YAML text; `places` gets `file:line` for every key path."""
+
+    def line(mark: yaml.Mark | None) -> str:
+        return name if mark is None else f"{name}:{mark.line + 1}"
+
+    root = _compose(text, line)
     if not isinstance(root, yaml.MappingNode):
         raise UsageError(
             "a recipe is a mapping of `key: value` lines", where=name, hint="see `pipeline schema`"
         )
-    places: dict[KeyPath, str] = {}
-    _locate(root, (), name, places, set())
+    data: dict[str, Any] = _Reader(places, line).read(root, ())
+    return data
+
+
+def _compose(text: str, place: Place) -> yaml.Node | None:
     try:
-        data: dict[str, Any] = yaml.SafeLoader("").construct_document(root)
+        return yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
-        raise UsageError(f"not plain YAML: {error.problem}", where=name) from None
-    return data, places
+        mark = error.problem_mark or error.context_mark
+        raise UsageError(f"not YAML: {error.problem}", where=place(mark)) from None
+    except yaml.YAMLError as error:
+        raise UsageError(f"not YAML: {error}", where=place(None)) from None
+    except RecursionError:
+        raise UsageError("nested too deeply", where=place(None)) from None
 
 
-def _locate(
-    node: yaml.Node, path: KeyPath, name: str, places: dict[KeyPath, str], above: set[int]
-) -> None:
-    places.setdefault(path, f"{name}:{node.start_mark.line + 1}")
-    if id(node) in above:
-        raise UsageError("an alias contains itself", where=places[path])
-    above = above | {id(node)}
-    if isinstance(node, yaml.MappingNode):
+class _Reader:
+    """From YAML's nodes to plain data. Keys are the words that were written, whatever type YAML
+    would read them as; every alias becomes a copy, so that overriding one leaves the others."""
+
+    def __init__(self, places: dict[KeyPath, str], place: Place) -> None:
+        self._places = places
+        self._place = place
+
+    def read(self, node: yaml.Node, path: KeyPath, above: frozenset[int] = frozenset()) -> Any:
+        """The data of the node at `path`. Raises UsageError for all that is not plain."""
+        where = self._places.setdefault(path, self._place(node.start_mark))
+        if len(self._places) > LARGEST:
+            raise UsageError(f"has more than {LARGEST} values, aliases written out", where=where)
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node)
+        above = self._below(node, above)
+        if node.tag not in _COLLECTIONS:
+            raise UsageError(f"not plain YAML: {node.tag}", where=where)
+        if not isinstance(node, yaml.MappingNode):
+            return [self.read(item, (*path, i), above) for i, item in enumerate(node.value)]
+        data = {}
+        for word, (key, value) in self._pairs(node, path, above).items():
+            self._places[(*path, word)] = self._place(key.start_mark)
+            data[word] = self.read(value, (*path, word), above)
+        return data
+
+    def _pairs(
+        self, node: yaml.MappingNode, path: KeyPath, above: frozenset[int]
+    ) -> dict[str, tuple[yaml.Node, yaml.Node]]:
+        """The keys of a mapping: those that `<<` merges in, then its own, which win."""
+        own: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+        merged: dict[str, tuple[yaml.Node, yaml.Node]] = {}
         for key, value in node.value:
-            place = f"{name}:{key.start_mark.line + 1}"
             if not isinstance(key, yaml.ScalarNode):
-                raise UsageError("a key has to be a word", where=place)
-            if (*path, key.value) in places:
-                raise UsageError(f"{_dotted((*path, key.value))} is given twice", where=place)
-            places[(*path, key.value)] = place
-            _locate(value, (*path, key.value), name, places, above)
-    elif isinstance(node, yaml.SequenceNode):
-        for number, value in enumerate(node.value):
-            _locate(value, (*path, number), name, places, above)
+                raise UsageError("a key has to be a word", where=self._place(key.start_mark))
+            if key.tag == _MERGE:
+                parts = value.value if isinstance(value, yaml.SequenceNode) else [value]
+                for part in reversed(parts):
+                    if not isinstance(part, yaml.MappingNode):
+                        raise UsageError(
+                            "`<<` merges only mappings", where=self._place(key.start_mark)
+                        )
+                    merged |= self._pairs(part, path, self._below(part, above))
+            elif key.value in own:
+                word = _dotted((*path, key.value))
+                raise UsageError(f"{word} is given twice", where=self._place(key.start_mark))
+            else:
+                own[key.value] = (key, value)
+        return merged | own
+
+    def _below(self, node: yaml.Node, above: frozenset[int]) -> frozenset[int]:
+        if id(node) in above:
+            raise UsageError("an alias contains itself", where=self._place(node.start_mark))
+        return above | {id(node)}
+
+    def _scalar(self, node: yaml.ScalarNode) -> Any:
+        try:
+            return yaml.SafeLoader("").construct_object(node)
+        except (yaml.YAMLError, ValueError, OverflowError) as error:
+            reason = getattr(error, "problem", None) or error
+            raise UsageError(
+                f"not plain YAML: {reason}", where=self._place(node.start_mark)
+            ) from None
 
 
 def _apply(data: dict[str, Any], places: dict[KeyPath, str], override: str) -> None:
     """Put one `--set a.b=value` into the data; the value is read as YAML."""
     dotted, equals, text = override.partition("=")
-    keys = dotted.strip().split(".")
+    keys = tuple(dotted.strip().split("."))
     if not equals or not all(keys):
         raise UsageError(
             f"cannot be understood: {override!r}", where="--set", hint="write key.key=value"
         )
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UsageError(f"the value is not YAML: {text!r}", where=f"--set {dotted}") from None
+    node = _compose(text, lambda _: f"--set {dotted}")
     section = data
     for key in keys[:-1]:
         inner = section.setdefault(key, {})
         if not isinstance(inner, dict):
             raise UsageError(f"{key} is not a section", where=f"--set {dotted}")
         section = inner
-    section[keys[-1]] = value
+    for path in [path for path in places if path[: len(keys)] == keys]:
+        del places[path]
     for length in range(1, len(keys) + 1):
-        places.setdefault(tuple(keys[:length]), "--set")
-    places[tuple(keys)] = "--set"
+        places.setdefault(keys[:length], "--set")
+    section[keys[-1]] = (
+        None if node is None else _Reader(places, lambda _: "--set").read(node, keys)
+    )
 
 
 def _explain(detail: ErrorDetails, places: Mapping[KeyPath, str], name: str) -> str:
@@ -151,8 +211,20 @@ def _explain(detail: ErrorDetails, places: Mapping[KeyPath, str], name: str) -> 
         known = [word.strip(" '") for word in _split_expected(str(context["expected"]))]
         return f"{where}: {_dotted(path)}: unknown {detail['input']!r}{_suggest(str(detail['input']), known)}"
     message = detail["msg"].removeprefix("Value error, ").replace("Input should", "should")
-    shown = "" if isinstance(detail["input"], dict) else f" (here: {detail['input']!r})"
+    shown = (
+        ""
+        if isinstance(detail["input"], dict)
+        else f" (here: {detail['input']!r}{_as_number(detail['input'])})"
+    )
     return f"{where}: {_dotted(path) or 'recipe'}: {message}{shown}"
+
+
+def _as_number(value: object) -> str:
+    """How to write a number that YAML 1.1 takes for a word: its floats need a point and a sign."""
+    found = re.fullmatch(r"([-+]?\d+)(\.\d*)?e([-+]?)(\d+)", str(value), re.IGNORECASE)
+    if found is None or not isinstance(value, str):
+        return ""
+    return f", which YAML takes for a word; write {found[1]}{found[2] or '.0'}e{found[3] or '+'}{found[4]}"
 
 
 def _split_expected(expected: str) -> list[str]:

@@ -46,7 +46,8 @@ class Store:
 
     def __init__(self, root: Path, say: Callable[[str], None]) -> None:
         self.root = root
-        self._say = say
+        self._tell = say
+        self._told: set[str] = set()
 
     def find(self, kind: str, fields: Mapping[str, Any]) -> Entry | None:
         """The entry for these key fields, if it is there and undamaged."""
@@ -90,8 +91,9 @@ class Store:
             partial.mkdir()
             try:
                 about = dict(build(partial))
-                record = {"fields": dict(fields), "files": _describe_files(partial), **about}
-                write_text(partial / "entry.json", json.dumps(record, indent=1, allow_nan=False))
+                record = _write_record(
+                    partial, {"fields": dict(fields), "files": _describe_files(partial), **about}
+                )
                 if folder.exists():
                     shutil.rmtree(folder)
                 partial.rename(folder)
@@ -133,6 +135,11 @@ class Store:
         finally:
             lock.release()
 
+    def _say(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            self._tell(text)
+
     def _folder(self, kind: str, fields: Mapping[str, Any]) -> Path:
         return self.root / kind / digest_of_data(fields)[:KEY_LENGTH]
 
@@ -157,9 +164,21 @@ def _newest_change(path: Path) -> int:
 def _intact(folder: Path, name: str, file: Mapping[str, Any]) -> bool:
     """Whether a file is still what was recorded; only one that was touched is hashed again."""
     path = folder / name
-    if not path.exists() or size_of_path(path) != file["bytes"]:
+    try:
+        if size_of_path(path) != file["bytes"]:
+            return False
+        untouched = bool(_newest_change(path) == file["mtime_ns"])
+        return untouched or bool(digest_of_path(path) == file["sha256"])
+    except FileNotFoundError:  # lost, or another run is just making the entry again
         return False
-    return bool(_newest_change(path) == file["mtime_ns"]) or digest_of_path(path) == file["sha256"]
+
+
+def _write_record(folder: Path, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the record with its own digest in it; the record as it will be read."""
+    record: dict[str, Any] = json.loads(json.dumps(data, allow_nan=False))
+    signed = {**record, "digest": digest_of_data(record)}
+    write_text(folder / "entry.json", json.dumps(signed, indent=1))
+    return record
 
 
 def _read_record(folder: Path) -> dict[str, Any] | None:
@@ -168,8 +187,10 @@ def _read_record(folder: Path) -> dict[str, Any] | None:
         record = json.loads((folder / "entry.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    if not isinstance(record, dict) or not {"fields", "files"} <= record.keys():
-        raise ValueError("not a record")
+    except (OSError, RecursionError) as error:
+        raise ValueError("cannot be read") from error
+    if not isinstance(record, dict) or record.pop("digest", None) != digest_of_data(record):
+        raise ValueError("not what was written")
     return record
 
 

@@ -11,7 +11,7 @@ Made = TypeVar("Made")
 
 def look_ahead(
     work: Callable[[Given], Made], items: Iterable[Given], *, workers: int, limit: int
-) -> Generator[Made]:
+) -> Generator[Made, None, None]:
     """`map(work, items)` by `workers` threads with at most `limit` results under way or waiting.
 
     An exception of `work` surfaces at its item's turn, and nothing further is started.

@@ -59,7 +59,7 @@ class Preprocess(BaseModel):
     """Height and width of the model's input, in pixels."""
     interpolation: Literal["bilinear", "bicubic", "nearest"] = "bicubic"
     """Filter of the resize, as Pillow names and computes it (antialiased)."""
-    crop: Annotated[float, Field(gt=0.0, le=1.0)] = 0.875
+    crop: Annotated[float, Field(ge=0.05, le=1.0)] = 0.875
     """Part of the resized shorter side that the centre crop keeps."""
     mean: Triple = (0.5, 0.5, 0.5)
     std: PositiveTriple = (0.5, 0.5, 0.5)

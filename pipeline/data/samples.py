@@ -1,7 +1,7 @@
 """The images of one purpose (calibration, selection, evaluation), in a fixed order."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -54,7 +54,7 @@ class Samples:
 
     def crops(
         self, preprocess: Preprocess, batch: int, workers: int = 2
-    ) -> "Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]":
+    ) -> "Generator[tuple[NDArray[np.uint8], NDArray[np.int64]], None, None]":
         """Batches of crops `uint8 [n, H, W, 3]` and labels `int64 [n]`, in order; the last is less.
 
         Threads decode at most a batch ahead of the consumer, so memory does not grow with the

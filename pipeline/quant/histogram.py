@@ -1,8 +1,9 @@
-"""A histogram whose bins survive a range that grows on the way.
+"""What calibration keeps of a tensor: bounds, a moving average of them, and a histogram whose
+bins survive a range that grows on the way.
 
 Bins are `2**exponent` wide and aligned at zero, so two neighbours merge into one bin of twice the
-width exactly. The width is the least at which everything seen fits into `BINS` bins, which makes
-the result independent of the order and the grouping of the values, and mergeable.
+width exactly. The width is the least at which zero and everything seen fit into `BINS` bins, which
+makes the result independent of the order and the grouping of the values, and mergeable.
 """
 
 import math
@@ -12,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 BINS = 2048
+MOVING_AVERAGE = 0.9
+"""Weight of the past at every image (Jacob et al., arXiv 1712.05877, section 3.1)."""
 _LEAST_EXPONENT = -120
 
 
@@ -20,22 +23,32 @@ class Histogram:
     """Counts `[BINS]`; bin `i` holds the values in `[first + i, first + i + 1) * 2**exponent`.
 
     `minimum` and `maximum` are exact and cover every value of the tensor, also those that a
-    subsample left uncounted.
+    subsample left uncounted; `average_*` are their exponential moving averages over the images in
+    order. `zeros` of the counted values are exactly 0, where integers make no error.
     """
 
     minimum: float = math.inf
     maximum: float = -math.inf
+    average_minimum: float = math.nan
+    average_maximum: float = math.nan
+    zeros: int = 0
     exponent: int = _LEAST_EXPONENT
     first: int = 0
     counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
 
-    def add(self, values: NDArray[np.float32], minimum: float, maximum: float) -> None:
-        """Count flat `values`; `minimum` and `maximum` are those of the whole tensor."""
+    def add(
+        self, values: NDArray[np.float32], minima: NDArray[np.float32], maxima: NDArray[np.float32]
+    ) -> None:
+        """Count flat `values`; `minima` and `maxima` `[N]` are those of every image, all values."""
         import boost_histogram as bh
 
-        self._cover(minimum, maximum)
+        for low, high in zip(minima.tolist(), maxima.tolist(), strict=True):
+            self._average(low, high)
+        self._cover(float(minima.min()), float(maxima.max()))
+        self.zeros += int(values.size - np.count_nonzero(values))
         width = self.width
-        # BINS and the width are powers of two, so the library's own scaling is exact.
+        # BINS and the width are powers of two, so the library's own scaling is exact, but for
+        # values nearer to an edge than a double can tell: they may count to its other side.
         axis = bh.axis.Regular(
             BINS, self.first * width, (self.first + BINS) * width, underflow=False, overflow=False
         )
@@ -52,11 +65,19 @@ class Histogram:
         """The `BINS + 1` edges of the bins."""
         return np.asarray((self.first + np.arange(BINS + 1)) * self.width, np.float64)
 
+    def _average(self, low: float, high: float) -> None:
+        if math.isnan(self.average_minimum):
+            self.average_minimum, self.average_maximum = low, high
+            return
+        self.average_minimum += (1 - MOVING_AVERAGE) * (low - self.average_minimum)
+        self.average_maximum += (1 - MOVING_AVERAGE) * (high - self.average_maximum)
+
     def _cover(self, minimum: float, maximum: float) -> None:
         """Widen the bins until they hold the range, merging what has been counted."""
         self.minimum, self.maximum = min(self.minimum, minimum), max(self.maximum, maximum)
-        exponent = _least_exponent(self.minimum, self.maximum, self.exponent)
-        first = math.floor(math.ldexp(self.minimum, -exponent))
+        low, high = min(self.minimum, 0.0), max(self.maximum, 0.0)
+        exponent = _least_exponent(low, high, self.exponent)
+        first = math.floor(math.ldexp(low, -exponent))
         if (exponent, first) == (self.exponent, self.first):
             return
         moved = np.zeros(BINS, np.int64)

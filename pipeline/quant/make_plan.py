@@ -1,41 +1,36 @@
 """From Graph, ranges and recipe to a Plan."""
 
-from dataclasses import dataclass
+import difflib
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.data.preprocess import Normalization
+from pipeline.errors import UsageError
 from pipeline.quant.input_range import InputPlan, plan_input
+from pipeline.quant.layers import array_of, find_layers
 from pipeline.quant.observe import Ranges
-from pipeline.quant.placement import Placement, WeightPlace, place
-from pipeline.quant.plan import TYPES, BiasPlan, Plan, TensorPlan, weight_type
+from pipeline.quant.placement import KEEPS_SCALE, Placement, place
+from pipeline.quant.plan import TYPES, BiasPlan, Plan, TensorPlan
 from pipeline.quant.rules import choose_range, describe_rule
-from pipeline.quant.scheme import asymmetric, symmetric
-from pipeline.recipe import Quantize
+from pipeline.quant.scheme import asymmetric, power_of_two
+from pipeline.quant.weight_plan import plan_weights
+from pipeline.recipe import DataType, Quantize, Scheme
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-LARGEST_BIAS = 2**30
-"""int32 biases stay below this, so that adding up products cannot overflow the accumulator."""
-
-
-@dataclass(frozen=True)
-class _Layer:
-    """A node with weights: its input tensor, weights, and bias (zeros where it has none)."""
-
-    node: str
-    source: str
-    weight: NDArray[np.float64]
-    bias: NDArray[np.float64]
-    place: WeightPlace
+FIXED: dict[str, dict[str, tuple[float, int]]] = {
+    "Softmax": {"uint8": (1 / 256, 0), "int8": (1 / 256, -128), "int16": (1 / 32768, 0)},
+    "Sigmoid": {"uint8": (1 / 256, 0), "int8": (1 / 256, -128), "int16": (1 / 32768, 0)},
+    "Tanh": {"uint8": (1 / 128, 128), "int8": (1 / 128, 0), "int16": (1 / 32768, 0)},
+}
+"""Scale and zero point of results whose range is known (TFLite quantization specification)."""
 
 
 def placement_for(graph: "ir.Model", options: Quantize) -> Placement:
     """Which tensors these options quantize, and which share scales."""
-    return place(graph.graph, concat_shares=options.data_type == "int8")
+    return place(graph.graph, concat_shares=options.data_type != "uint8")
 
 
 def make_plan(
@@ -45,26 +40,31 @@ def make_plan(
     ranges: Ranges,
     options: Quantize,
 ) -> Plan:
-    """Decide every scale and zero point. Pure: equal arguments give the Plan equal to the byte."""
+    """Decide every scale and zero point. Pure: equal arguments give the Plan equal to the byte.
+
+    Raises UsageError for a layer in the recipe that the Graph does not have.
+    """
     placement = placement_for(graph, options)
+    _require_layers(graph, options)
     entry = plan_input(normalization, options.data_type)
     activations = _plan_activations(placement, ranges, entry, options)
     weights: dict[str, TensorPlan] = {}
     biases: dict[str, BiasPlan] = {}
     constants = {value.name: value for value in graph.graph.initializers.values()}
     for name in placement.constants:
-        weights[name] = _plan_constant(_array(constants[name]), options)
-    for layer in _layers(graph, placement):
-        offset = entry.offset if layer.source == placement.activations[0] else 0.0
-        source_scale = activations[layer.source].scale[0]
-        correction = _input_correction(layer, offset)
-        planned = _plan_weights(layer, source_scale, layer.bias + correction, options)
-        weights[layer.place.name] = planned
-        biases[layer.node] = BiasPlan(
-            scale=tuple(float(source_scale * scale) for scale in planned.scale),
-            correction=tuple(correction.tolist()) if offset else None,
-            source="input offset" if offset else "",
+        values = array_of(constants[name])
+        weights[name] = _affine(
+            float(values.min()), float(values.max()), options.data_type, options.scheme, "constant"
         )
+    for layer in find_layers(graph, placement):
+        if options.layers.get(layer.node) == "float16":
+            continue
+        source = activations.get(layer.source)
+        offset = entry.offset if layer.source == placement.activations[0] else 0.0
+        planned = plan_weights(layer, None if source is None else source.scale[0], offset, options)
+        weights[layer.weight_name], bias = planned
+        if bias is not None:
+            biases[layer.node] = bias
     return Plan(
         graph_sha256=graph_sha256,
         data_type=options.data_type,
@@ -74,6 +74,7 @@ def make_plan(
         activations=activations,
         weights=weights,
         biases=biases,
+        layers=dict(options.layers),
     )
 
 
@@ -81,97 +82,85 @@ def _plan_activations(
     placement: Placement, ranges: Ranges, entry: InputPlan, options: Quantize
 ) -> dict[str, TensorPlan]:
     planned: dict[str, TensorPlan] = {}
+    types = _types(placement, options)
     for name in placement.activations:
-        owner = placement.owner[name]
+        owner, type = placement.owner[name], types[placement.owner[name]]
         if name == placement.activations[0]:
             planned[name] = entry.tensor
         elif owner != name:
-            planned[name] = planned[owner].model_copy(update={"source": f"shared with {owner}"})
-        else:
-            chosen = [
-                choose_range(ranges[member], options.ranges) for member in placement.merged[name]
-            ]
-            low, high = min(c[0] for c in chosen), max(c[1] for c in chosen)
-            scale, zero_point = asymmetric(low, high, TYPES[options.data_type])
+            if owner in planned:
+                planned[name] = planned[owner].model_copy(update={"source": f"shared with {owner}"})
+        elif type is None:
+            continue  # a float16 layer: its result stays float
+        elif name in placement.fixed:
+            operator = placement.fixed[name]
+            scale, zero_point = FIXED[operator][type]
             planned[name] = TensorPlan(
-                data_type=options.data_type,
+                data_type=type,
                 scale=(scale,),
                 zero_point=(zero_point,),
-                minimum=low,
-                maximum=high,
-                source=describe_rule(options.ranges),
+                source=f"{operator}, fixed",
             )
+        else:
+            chosen = [
+                choose_range(ranges[member], options.ranges, TYPES[type])
+                for member in placement.merged[name]
+                if member not in placement.fixed
+            ]
+            low, high = min(c[0] for c in chosen), max(c[1] for c in chosen)
+            scheme: Scheme = options.scheme if type == options.data_type else "dynamic_fixed_point"
+            planned[name] = _affine(low, high, type, scheme, describe_rule(options.ranges))
     return planned
 
 
-def _plan_weights(
-    layer: _Layer, source_scale: float, bias: NDArray[np.float64], options: Quantize
-) -> TensorPlan:
-    """Weight scales: the whole range, raised where the bias would not fit into int32."""
-    type = weight_type(options.scheme, options.data_type)
-    axis = layer.place.axis
-    if options.scheme == "perchannel_symmetric_affine":
-        others = tuple(i for i in range(layer.weight.ndim) if i != axis)
-        scales = symmetric(np.abs(layer.weight).max(axis=others), type)
-        zeros = [0] * len(scales)
-        needed = np.abs(bias) / (source_scale * LARGEST_BIAS)
+def _affine(low: float, high: float, type: DataType, scheme: Scheme, source: str) -> TensorPlan:
+    """One scale for a range: with a zero point, or, in fixed point, a power of two."""
+    if scheme == "dynamic_fixed_point":
+        scale = float(power_of_two(np.array([max(-low, high, 0.0)]), TYPES[type])[0])
+        zero_point = 0
     else:
-        needed = np.abs(bias).max(initial=0.0, keepdims=True) / (source_scale * LARGEST_BIAS)
-        if options.data_type == "uint8":
-            scale, zero = asymmetric(float(layer.weight.min()), float(layer.weight.max()), type)
-            scales, zeros = np.array([scale]), [zero]
-        else:
-            scales, zeros = (
-                symmetric(np.abs(layer.weight).max(keepdims=False).reshape(1), type),
-                [0],
-            )
-    raised = np.where(
-        needed > scales, np.nextafter(needed.astype(np.float32), np.float32(np.inf)), scales
-    )
-    per_channel = options.scheme == "perchannel_symmetric_affine"
+        scale, zero_point = asymmetric(low, high, TYPES[type])
     return TensorPlan(
-        data_type=options.data_type,
-        scale=tuple(float(np.float32(scale)) for scale in raised),
-        zero_point=tuple(zeros),
-        axis=axis if per_channel else None,
-        source="weights min/max"
-        if np.array_equal(raised, scales)
-        else "weights min/max, raised for the bias",
-    )
-
-
-def _plan_constant(values: NDArray[np.float64], options: Quantize) -> TensorPlan:
-    scale, zero_point = asymmetric(
-        float(values.min()), float(values.max()), TYPES[options.data_type]
-    )
-    return TensorPlan(
-        data_type=options.data_type,
+        data_type=type,
         scale=(scale,),
         zero_point=(zero_point,),
-        source="constant min/max",
+        minimum=low,
+        maximum=high,
+        source=source,
     )
 
 
-def _input_correction(layer: _Layer, offset: float) -> NDArray[np.float64]:
-    """What a constant `offset` of every input value adds to each output channel."""
-    others = tuple(i for i in range(layer.weight.ndim) if i != layer.place.axis)
-    return np.asarray(offset * layer.weight.sum(axis=others), np.float64)
+def _types(placement: Placement, options: Quantize) -> dict[str, DataType | None]:
+    """The type of every owner: its layer's own, or the base type; None for one that stays float.
+
+    Where tensors share a scale, one int16 layer makes all of them int16.
+    """
+    types: dict[str, DataType | None] = {}
+    for name in placement.activations:
+        own = options.layers.get(placement.layer.get(name, ""))
+        owner = placement.owner[name]
+        if own == "int16":
+            types[owner] = "int16"
+        elif own == "float16" and owner == name:
+            types[owner] = None
+        else:
+            types.setdefault(owner, options.data_type)
+    return types
 
 
-def _layers(graph: "ir.Model", placement: Placement) -> list[_Layer]:
-    nodes = {node.name: node for node in graph.graph}
-    layers = []
-    for item in placement.weights:
-        node = nodes[item.node]
-        source = node.inputs[0]
-        assert source is not None and source.name is not None
-        weight = _array(node.inputs[1])
-        has_bias = len(node.inputs) > 2 and node.inputs[2] is not None
-        bias = _array(node.inputs[2]) if has_bias else np.zeros(weight.shape[item.axis])
-        layers.append(_Layer(item.node, source.name, weight, bias.reshape(-1), item))
-    return layers
-
-
-def _array(value: "ir.Value | None") -> NDArray[np.float64]:
-    assert value is not None and value.const_value is not None
-    return np.asarray(value.const_value.numpy(), np.float64)
+def _require_layers(graph: "ir.Model", options: Quantize) -> None:
+    nodes = {node.name or "": node.op_type for node in graph.graph}
+    for name in options.layers:
+        if name not in nodes:
+            close = difflib.get_close_matches(name, list(nodes), n=1)
+            raise UsageError(
+                f"the Graph has no layer {name!r}",
+                where="quantize.layers",
+                hint=f"did you mean {close[0]!r}?" if close else "",
+            )
+        if nodes[name] in KEEPS_SCALE:
+            raise UsageError(
+                f"{name} is a {nodes[name]} and has the type of its input",
+                where="quantize.layers",
+                hint="name the layer before it",
+            )

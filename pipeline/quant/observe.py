@@ -101,15 +101,16 @@ def _run_watched(
 
 
 def _count(name: str, histogram: Histogram, values: NDArray[np.float32]) -> None:
-    minimum, maximum = float(values.min()), float(values.max())
-    if not (np.isfinite(minimum) and np.isfinite(maximum)):
+    images = values.reshape(len(values), -1)
+    minima, maxima = images.min(axis=1), images.max(axis=1)
+    if not (np.isfinite(minima).all() and np.isfinite(maxima).all()):
         raise StageError(
             f"tensor {name} becomes infinite or NaN on the calibration images",
             hint="the float model is broken or its preprocessing is not the declared one",
         )
     flat = values.reshape(-1)
     counted = flat if flat.size <= FULL_COUNT else flat[::SUBSAMPLE]
-    histogram.add(counted, minimum, maximum)
+    histogram.add(counted, minima, maxima)
 
 
 def _values(graph: "ir.Model") -> "list[ir.Value]":
@@ -119,22 +120,28 @@ def _values(graph: "ir.Model") -> "list[ir.Value]":
 
 def save_ranges(ranges: Ranges, path: Path) -> None:
     """Write ranges as arrays, one row a tensor."""
+    seen = ranges.values()
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(
             stream,
             names=np.array(list(ranges)),
-            bounds=np.array([(h.minimum, h.maximum) for h in ranges.values()], np.float64),
-            bins=np.array([(h.exponent, h.first) for h in ranges.values()], np.int64),
-            counts=np.array([h.counts for h in ranges.values()], np.int64),
+            bounds=np.array(
+                [(h.minimum, h.maximum, h.average_minimum, h.average_maximum) for h in seen]
+            ),
+            bins=np.array([(h.exponent, h.first, h.zeros) for h in seen], np.int64),
+            counts=np.array([h.counts for h in seen], np.int64),
         )
 
 
 def load_ranges(path: Path) -> Ranges:
     """Read what `save_ranges` wrote."""
     with np.load(path, allow_pickle=False) as data:
-        return {
-            str(name): Histogram(float(low), float(high), int(exponent), int(first), counts)
-            for name, (low, high), (exponent, first), counts in zip(
-                data["names"], data["bounds"], data["bins"], data["counts"], strict=True
-            )
-        }
+        columns = [data[name] for name in ("names", "bounds", "bins", "counts")]
+    seen: dict[str, Histogram] = {}
+    for name, bounds, bins, counts in zip(*columns, strict=True):
+        low, high, average_low, average_high = (float(bound) for bound in bounds)
+        exponent, first, zeros = (int(value) for value in bins)
+        seen[str(name)] = Histogram(
+            low, high, average_low, average_high, zeros, exponent, first, counts
+        )
+    return seen

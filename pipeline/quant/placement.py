@@ -9,7 +9,8 @@ Rules:
     unequal scales and does not complain.)
  4. int8 concatenations share one scale between all branches and the result (TFLite
     specification); uint8 ones may requantize.
- 5. Weights of Conv, Gemm and MatMul are quantized as weights, their biases to int32; other float
+ 5. Softmax, Sigmoid and Tanh have the scales that the TFLite specification fixes for them.
+ 6. Weights of Conv, Gemm and MatMul are quantized as weights, their biases to int32; other float
     constants as tensors of their own.
 """
 
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+FIXED_SCALE = ("Softmax", "Sigmoid", "Tanh")
 ACTIVATIONS = ("Relu", "Clip")
 FUSES_ACTIVATION = ("Conv", "Gemm", "Add")
 KEEPS_SCALE = (
@@ -42,11 +44,14 @@ class WeightPlace:
 class Placement:
     """What is quantized. `owner` maps every quantized activation to the tensor whose range
     decides its scale (itself, mostly); `merged` lists, per owner, the tensors whose ranges are
-    united (concatenations that share)."""
+    united (concatenations that share); `fixed` names the operator of tensors whose scale the
+    specification fixes; `layer` is the node whose layer a tensor is the result of."""
 
     activations: tuple[str, ...]
     owner: dict[str, str]
     merged: dict[str, tuple[str, ...]]
+    fixed: dict[str, str]
+    layer: dict[str, str]
     weights: tuple[WeightPlace, ...]
     constants: tuple[str, ...]
     biased: tuple[str, ...]
@@ -54,20 +59,27 @@ class Placement:
     @property
     def observed(self) -> tuple[str, ...]:
         """The tensors that calibration has to watch."""
-        return tuple(name for group in self.merged.values() for name in group)
+        return tuple(
+            name for group in self.merged.values() for name in group if name not in self.fixed
+        )
 
 
 def place(graph: "ir.Graph", *, concat_shares: bool) -> Placement:
     """Apply the rules to a canonical graph."""
     activations = [_name(graph.inputs[0])]
     source: dict[str, str] = {}
+    fixed: dict[str, str] = {}
+    layer: dict[str, str] = {}
     united: list[list[str]] = []
     for node in graph:
         result = node.outputs[0]
         if not _is_float(result) or fused_activation(node) is not None:
             continue
         activations.append(_name(result))
-        if node.op_type in KEEPS_SCALE and node.inputs[0] is not None:
+        layer[_name(result)] = _layer_of(node)
+        if node.op_type in FIXED_SCALE:
+            fixed[_name(result)] = node.op_type
+        elif node.op_type in KEEPS_SCALE and node.inputs[0] is not None:
             source[_name(result)] = _name(node.inputs[0])
         elif node.op_type == "Concat" and concat_shares:
             united.append([_name(result), *(_name(v) for v in node.inputs if v is not None)])
@@ -82,6 +94,8 @@ def place(graph: "ir.Graph", *, concat_shares: bool) -> Placement:
         activations=tuple(activations),
         owner=owner,
         merged={name: tuple(group) for name, group in merged.items()},
+        fixed=fixed,
+        layer=layer,
         weights=tuple(weights),
         constants=tuple(constants),
         biased=tuple(biased),
@@ -97,6 +111,14 @@ def fused_activation(node: "ir.Node") -> "ir.Node | None":
     if len(uses) == 1 and uses[0].node.op_type in ACTIVATIONS and uses[0].idx == 0:
         return uses[0].node
     return None
+
+
+def _layer_of(node: "ir.Node") -> str:
+    """The node a user means by a result: of a fused activation, the node it is fused into."""
+    producer = None if node.inputs[0] is None else node.inputs[0].producer()
+    if producer is not None and fused_activation(producer) is node:
+        return _name_of(producer)
+    return _name_of(node)
 
 
 def activation_bounds(node: "ir.Node") -> tuple[float, float | None]:

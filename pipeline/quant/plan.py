@@ -13,10 +13,10 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from pipeline.artifact import write_text
 from pipeline.data.preprocess import Normalization
 from pipeline.errors import StageError
-from pipeline.quant.scheme import INT8, INT8_SYMMETRIC, UINT8, IntegerType
-from pipeline.recipe import DataType, Scheme
+from pipeline.quant.scheme import INT8, INT8_SYMMETRIC, INT16, UINT8, IntegerType
+from pipeline.recipe import DataType, LayerType, Scheme
 
-TYPES: dict[str, IntegerType] = {"uint8": UINT8, "int8": INT8}
+TYPES: dict[str, IntegerType] = {"uint8": UINT8, "int8": INT8, "int16": INT16}
 
 
 class _Part(BaseModel):
@@ -76,12 +76,19 @@ class Plan(_Part):
     weights: dict[str, TensorPlan]
     """By initializer name, in graph order."""
     biases: dict[str, BiasPlan]
-    """By node name, in graph order."""
+    """By node name, in graph order. A layer that stays float is in neither of the three."""
+    layers: dict[str, LayerType] = {}
+    """The layers with a type of their own, as the recipe names them."""
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether it has a form only in the SyNAP toolkit's own quantization."""
+        return bool(self.layers)
 
 
-def weight_type(scheme: Scheme, data_type: DataType) -> IntegerType:
-    """The integers of weights; int8 weights are symmetric in either scheme."""
-    return UINT8 if data_type == "uint8" else INT8_SYMMETRIC
+def weight_type(data_type: DataType) -> IntegerType:
+    """The integers of weights: int8 ones are symmetric."""
+    return INT8_SYMMETRIC if data_type == "int8" else TYPES[data_type]
 
 
 def save_plan(plan: Plan, path: Path) -> None:

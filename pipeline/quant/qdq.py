@@ -20,14 +20,17 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 INT32_LIMIT = 2**31 - 1
+MICROSOFT = "com.microsoft"
 
 
 def render_qdq(model: "ir.Model", plan: Plan) -> None:
     """Turn the float Graph that the Plan belongs to into QDQ ONNX, in place."""
     graph = model.graph
+    if any(_domain(tensor) for tensor in (*plan.activations.values(), *plan.weights.values())):
+        model.opset_imports[MICROSOFT] = 1
     # Weights first: their nodes' other inputs are still the float tensors of the Graph.
     for name, tensor in plan.weights.items():
-        type = weight_type(plan.scheme, tensor.data_type)
+        type = weight_type(tensor.data_type)
         _quantize_initializer(graph, graph.initializers[name], tensor, type)
     for node in [node for node in graph if node.name in plan.biases]:
         _quantize_bias(graph, node, plan.biases[node.name or ""])
@@ -51,6 +54,11 @@ def _parameters(graph: "ir.Graph", name: str, tensor: TensorPlan) -> "list[ir.Va
     ]
 
 
+def _domain(tensor: TensorPlan) -> str:
+    """ONNX's own QuantizeLinear knows 16 bits from opset 21 on; ONNX Runtime's always has."""
+    return MICROSOFT if tensor.data_type == "int16" else ""
+
+
 def _quantize_activation(graph: "ir.Graph", value: "ir.Value", tensor: TensorPlan) -> None:
     import onnx_ir as ir
 
@@ -59,8 +67,14 @@ def _quantize_activation(graph: "ir.Graph", value: "ir.Value", tensor: TensorPla
     uses = list(value.uses())
     parameters = _parameters(graph, name, tensor)
     pair_name = name.replace("_", "")
-    q = ir.node("QuantizeLinear", [value, *parameters], name=f"{pair_name}Quantize")
-    dq = ir.node("DequantizeLinear", [q.outputs[0], *parameters], name=f"{pair_name}Dequantize")
+    domain = _domain(tensor)
+    q = ir.node("QuantizeLinear", [value, *parameters], domain=domain, name=f"{pair_name}Quantize")
+    dq = ir.node(
+        "DequantizeLinear",
+        [q.outputs[0], *parameters],
+        domain=domain,
+        name=f"{pair_name}Dequantize",
+    )
     q.outputs[0].name = f"{name}_quantized"
     result = dq.outputs[0]
     result.shape, result.type = value.shape, value.type
@@ -111,7 +125,8 @@ def _quantize_initializer(
     zero_point = along(np.array(tensor.zero_point, np.float64), tensor.axis, real.ndim)
     integers = quantize(real, scale, zero_point, type).astype(type.dtype)
     stored = add_initializer(graph, f"{value.name}_quantized", integers)
-    _replace_initializer(graph, value, stored, _parameters(graph, value.name, tensor), tensor.axis)
+    parameters = _parameters(graph, value.name, tensor)
+    _replace_initializer(graph, value, stored, parameters, tensor.axis, _domain(tensor))
 
 
 def _replace_initializer(
@@ -120,6 +135,7 @@ def _replace_initializer(
     stored: "ir.Value",
     parameters: "list[ir.Value]",
     axis: int | None,
+    domain: str = "",
 ) -> None:
     """Put `DequantizeLinear(stored)` where the float initializer was read."""
     import onnx_ir as ir
@@ -130,6 +146,7 @@ def _replace_initializer(
         "DequantizeLinear",
         [stored, *parameters],
         attributes={} if axis is None else {"axis": axis},
+        domain=domain,
         name=f"{value.name.replace('_', '')}Dequantize",
     )
     dq.outputs[0].name = f"{value.name}_dequantized"

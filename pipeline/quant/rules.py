@@ -8,25 +8,36 @@ from collections.abc import Callable
 import numpy as np
 
 from pipeline.quant.histogram import Histogram
+from pipeline.quant.noise import density, squared_error
+from pipeline.quant.scheme import IntegerType
 from pipeline.recipe import Ranges as RangeOptions
 
 Range = tuple[float, float]
-Rule = Callable[[Histogram, RangeOptions], Range]
+Rule = Callable[[Histogram, RangeOptions, IntegerType], Range]
+
+FRACTIONS = np.linspace(1.0, 0.02, 99)
+"""Parts of an end of the range that `mse` tries."""
+ENTROPY_CANDIDATES = 96
 
 
-def minmax(seen: Histogram, options: RangeOptions) -> Range:
+def minmax(seen: Histogram, options: RangeOptions, type: IntegerType) -> Range:
     """Everything that occurred. One outlier in one image sets the scale."""
     return seen.minimum, seen.maximum
 
 
-def percentile(seen: Histogram, options: RangeOptions) -> Range:
+def moving_average(seen: Histogram, options: RangeOptions, type: IntegerType) -> Range:
+    """Exponential moving averages of the images' own bounds (Jacob et al., arXiv 1712.05877,
+    section 3.1): an outlier counts as one image among its neighbours."""
+    return seen.average_minimum, seen.average_maximum
+
+
+def percentile(seen: Histogram, options: RangeOptions, type: IntegerType) -> Range:
     """Cut both tails so that at either end `percentile` percent of the values stay inside.
 
     Each end is the edge of the bin in which the share is reached, so at most one bin too wide,
     and never beyond what occurred (McKinstry et al., arXiv 1809.04191, section 3.2).
     """
-    total = int(seen.counts.sum())
-    share = options.percentile / 100 * total
+    share = options.percentile / 100 * int(seen.counts.sum())
     edges = seen.edges()
     upper = int(np.searchsorted(np.cumsum(seen.counts), share))
     lower = int(np.searchsorted(np.cumsum(seen.counts[::-1]), share))
@@ -35,12 +46,98 @@ def percentile(seen: Histogram, options: RangeOptions) -> Range:
     return max(float(low), seen.minimum), min(float(high), seen.maximum)
 
 
-RULES: dict[str, Rule] = {"minmax": minmax, "percentile": percentile}
+def mse(seen: Histogram, options: RangeOptions, type: IntegerType) -> Range:
+    """The range with the least mean squared error between real and quantized values.
+
+    Each end in turn runs through `FRACTIONS` of what occurred while the other is held, twice
+    (the criterion of Banner et al., arXiv 1810.05723, with the histogram in place of their
+    Gaussian or Laplacian).
+    """
+    edges, counts = density(seen)
+    low, high = min(seen.minimum, 0.0), max(seen.maximum, 0.0)
+    if counts.sum() <= 0:
+        return low, high
+
+    def error(candidate: Range) -> float:
+        return squared_error(edges, counts, *candidate, type)
+
+    best = (low, high)
+    for _ in range(2 if low < 0 < high else 1):
+        if high > 0:
+            best = min([(best[0], f * high) for f in FRACTIONS], key=error)
+        if low < 0:
+            best = min([(f * low, best[1]) for f in FRACTIONS], key=error)
+    return best
 
 
-def choose_range(seen: Histogram, options: RangeOptions) -> Range:
+def entropy(seen: Histogram, options: RangeOptions, type: IntegerType) -> Range:
+    """The range whose quantized distribution diverges least from the real one.
+
+    Migacz, "8-bit inference with TensorRT" (GTC 2017): for thresholds T on the magnitude, the
+    distribution of what lies within T, with the rest piled onto its last bin, is compared by
+    Kullback-Leibler divergence with itself merged into as many levels as the integers have.
+    Tensors with both signs are cut at -T and T.
+    """
+    counts = _magnitudes(seen)
+    levels = (type.maximum - type.minimum + 1) // (2 if seen.minimum < 0 else 1)
+    occupied = int(np.flatnonzero(counts)[-1]) + 1 if counts.any() else 0
+    if occupied <= levels:
+        return seen.minimum, seen.maximum
+    stops = np.unique(np.linspace(levels, occupied, ENTROPY_CANDIDATES).astype(int))
+    divergences = [_divergence(counts, int(stop), levels) for stop in stops]
+    # The widest of equals: nothing is gained by cutting more.
+    best = int(stops[len(stops) - 1 - int(np.argmin(divergences[::-1]))])
+    limit = best * seen.width
+    return max(seen.minimum, -limit), min(seen.maximum, limit)
+
+
+def _magnitudes(seen: Histogram) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """Counts by magnitude, in bins of the histogram's width from zero on, without exact zeros."""
+    indices = seen.first + np.arange(len(seen.counts))
+    bins = np.where(indices >= 0, indices, -indices - 1)
+    occupied = seen.counts > 0
+    counts = np.bincount(bins[occupied], weights=seen.counts[occupied].astype(np.float64))
+    if len(counts):
+        counts[0] = max(counts[0] - seen.zeros, 0.0)
+    return np.asarray(counts, np.float64)
+
+
+def _divergence(
+    counts: np.ndarray[tuple[int, ...], np.dtype[np.float64]], stop: int, levels: int
+) -> float:
+    """KL divergence of the first `stop` bins, outliers piled on the last, from their merged form."""
+    reference = counts[:stop].copy()
+    reference[-1] += counts[stop:].sum()
+    level = np.arange(stop) * levels // stop
+    # The merged form spreads each level evenly over the bins that are occupied; it knows nothing
+    # of the outliers.
+    inside = counts[:stop]
+    occupied = inside > 0
+    mass = np.bincount(level, weights=inside, minlength=levels)
+    bins = np.bincount(level, weights=occupied, minlength=levels)
+    merged = np.where(occupied, mass[level] / np.maximum(bins[level], 1), 0.0)
+    p, q = reference / reference.sum(), merged / max(merged.sum(), 1e-300)
+    both = (p > 0) & (q > 0)
+    # A bin that has mass only in p costs as if q had the least that was counted.
+    least = 0.5 / max(float(inside.sum()), 1.0)
+    only = (p > 0) & (q == 0)
+    return float(
+        np.sum(p[both] * np.log(p[both] / q[both])) + np.sum(p[only] * np.log(p[only] / least))
+    )
+
+
+RULES: dict[str, Rule] = {
+    "minmax": minmax,
+    "moving_average": moving_average,
+    "percentile": percentile,
+    "mse": mse,
+    "entropy": entropy,
+}
+
+
+def choose_range(seen: Histogram, options: RangeOptions, type: IntegerType) -> Range:
     """The range that the recipe's rule takes of this tensor."""
-    return RULES[options.rule](seen, options)
+    return RULES[options.rule](seen, options, type)
 
 
 def describe_rule(options: RangeOptions) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64] | NDArray[np.float32]
-TypeName = Literal["uint8", "int8", "int32"]
+TypeName = Literal["uint8", "int8", "int16", "int32"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ UINT8 = IntegerType("uint8", 0, 255)
 INT8 = IntegerType("int8", -128, 127)
 INT8_SYMMETRIC = IntegerType("int8", -127, 127)
 """int8 weights leave -128 unused, so that the range is symmetric (TFLite specification)."""
+INT16 = IntegerType("int16", -32768, 32767)
 
 TINY_SCALE = float(np.finfo(np.float32).tiny)
 
@@ -61,6 +62,18 @@ def symmetric(magnitude: Array, type: IntegerType) -> NDArray[np.float64]:
     scales = np.asarray(magnitude, np.float64) / type.maximum
     scales = np.maximum(scales.astype(np.float32), np.float32(TINY_SCALE)).astype(np.float64)
     return np.where(np.asarray(magnitude) == 0, 1.0, scales)
+
+
+def power_of_two(magnitude: Array, type: IntegerType) -> NDArray[np.float64]:
+    """The least powers of two as scales whose integers cover magnitudes `[K]`, zero point 0.
+
+    SyNAP's `dynamic_fixed_point`: `scale = 2**-fl` with the fractional length `fl`. A magnitude of
+    0 gets scale 1.
+    """
+    values = np.asarray(magnitude, np.float64)
+    safe = np.where(values > 0, values, type.maximum)
+    # Below 2**-126 a float32 scale would be subnormal.
+    return np.asarray(np.exp2(np.maximum(np.ceil(np.log2(safe / type.maximum)), -126.0)))
 
 
 def along(values: NDArray[np.float64], axis: int | None, ndim: int) -> NDArray[np.float64]:

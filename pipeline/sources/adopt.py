@@ -63,8 +63,8 @@ def adopt(
     """Write the artifact for the weights in `path`.
 
     `num_classes` None takes as many as the file's classifier has. `preprocess` defaults to timm's
-    own. Raises StageError if the file is not the one the recipe demands, is no weights file, or
-    does not fit.
+    own. Raises UsageError if this pipeline cannot do timm's, StageError if the file is not the one
+    the recipe demands, is no weights file, or does not fit.
     """
     from pipeline.sources.timm_models import build
     from pipeline.sources.weights_file import load_into, read_weights
@@ -75,6 +75,7 @@ def adopt(
             where=str(path),
             hint="give the right file, or correct model.sha256",
         )
+    view = preprocess or config.preprocess()
     state = read_weights(path)
     wanted = num_classes or _classes_of_file(config, state, path)
     state = _without_background(config, state, wanted, progress)
@@ -83,7 +84,7 @@ def adopt(
     description = ModelDescription(
         architecture=model.name,
         num_classes=wanted,
-        preprocess=preprocess or config.preprocess(),
+        preprocess=view,
         source=model.source,
         origin=origin,
         weights_sha256=sha256,

@@ -182,7 +182,7 @@ def _run(call: Callable[[], None], done: "Future[None]") -> None:
     try:
         call()
         done.set_result(None)
-    except Exception as error:  # handed to the thread that waits
+    except Exception as error:  # noqa: BLE001  (handed to the thread that waits)
         done.set_exception(error)
 
 
@@ -215,15 +215,18 @@ def _bar_class(bar: Bar) -> type:
 
     client: Any = utils
     parent = client.tqdm
+    reached = 0.0
 
     def create(self: Any, *args: Any, **settings: Any) -> None:
         parent.__init__(self, *args, **{**settings, "disable": True})
+        self.told = float(settings.get("initial") or 0)
 
     def update(self: Any, n: float | None = 1) -> None:
-        bar.advance(n or 0.0)
+        # The client may have a bar for the network and one for the disk: the furthest counts.
+        nonlocal reached
+        self.told += n or 0
+        if self.told > reached:
+            bar.advance(self.told - reached)
+            reached = self.told
 
-    def update_transfer(self: Any, n: float | None = 1) -> None:
-        """Bytes on the network: with this method the client counts those on disk apart."""
-
-    methods = {"__init__": create, "update": update, "update_transfer": update_transfer}
-    return type("ToldBar", (parent,), methods)
+    return type("ToldBar", (parent,), {"__init__": create, "update": update})

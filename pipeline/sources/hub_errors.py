@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 from pipeline.errors import StageError
 
@@ -53,9 +54,10 @@ def translated(repository: str, revision: str | None) -> Iterator[None]:
     A file that the repository does not have stays the client's RemoteEntryNotFoundError.
     """
     settings = client_settings()
-    from httpx2 import HTTPError, InvalidURL
     from huggingface_hub import errors
 
+    # The client's HTTP library, which is httpx in its version 1 and httpx2 in its version 2.
+    http: Any = import_module(errors.HfHubHTTPError.__bases__[0].__module__.partition(".")[0])
     try:
         yield
     except (errors.RemoteEntryNotFoundError, StageError):
@@ -78,13 +80,13 @@ def translated(repository: str, revision: str | None) -> Iterator[None]:
         raise HubError(
             f"the hub knows no such name: {error}", where=repository, hint="check model.name"
         ) from error
-    except InvalidURL as error:
+    except http.InvalidURL as error:
         raise HubError(
             f"HF_ENDPOINT is no address: {settings.ENDPOINT}",
             where=repository,
             hint="unset HF_ENDPOINT or correct it",
         ) from error
-    except (HTTPError, errors.LocalEntryNotFoundError, errors.FileMetadataError) as error:
+    except (http.HTTPError, errors.LocalEntryNotFoundError, errors.FileMetadataError) as error:
         raise unreachable(repository, _reason(error.__cause__ or error)) from error
     except OSError as error:
         raise _disk_or_transfer(repository, error) from error

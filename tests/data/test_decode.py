@@ -3,6 +3,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -124,12 +125,8 @@ def test_damage_is_decoded_or_broken_and_nothing_else(
     for place in data.draw(st.lists(st.integers(0, len(content) - 1), max_size=12)):
         content[place] = data.draw(st.integers(0, 255))
     cut = data.draw(st.integers(0, len(content)) | st.none())
-    try:
-        decoded = decode_image(bytes(content[:cut]), "x").convert("RGB")
-    except BrokenImage as error:
-        assert error.reason
-    else:
-        assert decoded.mode == "RGB"
+    with suppress(BrokenImage):
+        assert decode_image(bytes(content[:cut]), "x").convert("RGB").mode == "RGB"
 
 
 def png(width: int, height: int, bits: int, colour: int, data: bytes) -> bytes:

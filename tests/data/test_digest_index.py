@@ -81,7 +81,9 @@ def test_only_changed_and_new_files_are_read_again(
     path: Path, dataset: Counting, write: Write
 ) -> None:
     digests(path, dataset)
+    times = (dataset.folder / IDS[2]).stat()
     longer = write(IDS[2], b"another length")
+    os.utime(longer, ns=(times.st_atime_ns, times.st_mtime_ns))
     same_length = dataset.folder / IDS[3]
     status = same_length.stat()
     same_length.write_bytes(bytes(status.st_size))
@@ -193,6 +195,16 @@ def test_a_folder_in_the_place_of_the_index_leaves_no_temporary(
     index.save()
     assert len(index.notes) == 2
     assert os.listdir(path.parent) == [path.name]
+
+
+def test_the_index_is_replaced_and_never_rewritten_in_place(path: Path, dataset: Counting) -> None:
+    """Whoever has it open, or is killed while writing, has a whole file."""
+    digests(path, dataset, IDS[:6])
+    before = path.read_bytes()
+    with path.open("rb") as reader:
+        digests(path, dataset)
+        assert reader.read() == before
+    assert path.read_bytes() != before
 
 
 def test_runs_at_once_keep_what_the_other_found(path: Path, dataset: Counting) -> None:

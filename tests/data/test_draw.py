@@ -4,7 +4,8 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from pipeline.data.draw import SampleSets, draw_samples
 from pipeline.data.imagenet import imagenet_synsets
 from pipeline.data.samples import Samples
 from pipeline.errors import MissingError, StageError, UsageError
-from pipeline.progress import Silent
+from pipeline.progress import Bar, Silent
 from pipeline.recipe import Data
 
 Write = Callable[[str, bytes | int], Path]
@@ -114,13 +115,14 @@ def test_invariants(
     calibration = max(1, len(images) * share[0] // 300)
     selection = len(images) * share[1] // 300
     evaluation = max(1, len(images) * share[2] // 300)
+    options: dict[str, Any] = {"selection__seed": seeds[1]} if selection else {}
     data = recipe_data(
         calibration,
         evaluation,
         selection or None,
         calibration__seed=seeds[0],
         evaluation__seed=seeds[2],
-        **({"selection__seed": seeds[1]} if selection else {}),
+        **options,
     )
     drawn = []
     for arrangement in range(2):
@@ -277,6 +279,28 @@ def test_skipping_broken_images_draws_as_if_they_were_not_there(
     assert len(found) == bool(sets.broken)
     if found:
         assert found[0].startswith(f"broken images, left out: {len(sets.broken)} ({sets.broken[0]}")
+
+
+class Rounds(Silent):
+    def __init__(self) -> None:
+        super().__init__()
+        self.bars: list[str] = []
+
+    @contextmanager
+    def bar(self, text: str, total: float) -> Iterator[Bar]:
+        self.bars.append(text)
+        with super().bar(text, total) as bar:
+            yield bar
+
+
+def test_many_broken_images_do_not_mean_many_rounds(classes: Path, tmp_path: Path) -> None:
+    for place in range(300):
+        (classes / f"{SYNSETS[place % 7]}_{place}.JPEG").write_bytes(BROKEN + b"%d" % place)
+    rounds = Rounds()
+    data = recipe_data(1, 1, broken_images="skip")
+    draw_samples(data, classes, tmp_path, DigestIndex(tmp_path / "digests.json"), rounds)
+    assert rounds.bars[0] == "reading imagenet images"
+    assert 2 <= len(rounds.bars) <= 20
 
 
 def test_an_unreadable_file_is_broken(classes: Path) -> None:

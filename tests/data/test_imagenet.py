@@ -27,7 +27,7 @@ def missing(folder: Path | None) -> Missing:
 
 def test_labels_are_timms() -> None:
     make_torchvision_importable()
-    from timm.data import ImageNetInfo
+    from timm.data.imagenet_info import ImageNetInfo
 
     names = imagenet_synsets()
     assert list(names.values()) == list(range(1000))

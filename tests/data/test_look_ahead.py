@@ -31,9 +31,12 @@ def test_keeps_the_order_when_later_items_are_ready_first() -> None:
 
 def test_goes_no_further_ahead_than_its_limit() -> None:
     started: list[int] = []
-    with closing(
-        look_ahead(lambda i: started.append(i) or i, range(1000), workers=3, limit=7)
-    ) as it:
+
+    def work(item: int) -> int:
+        started.append(item)
+        return item
+
+    with closing(look_ahead(work, range(1000), workers=3, limit=7)) as it:
         for consumed, item in enumerate(it):
             time.sleep(0.001)
             assert item == consumed
@@ -57,6 +60,25 @@ def test_an_exception_surfaces_at_its_turn_and_ends_the_work() -> None:
     with pytest.raises(KeyError, match="three"):
         next(it)
     assert len(started) < 12
+
+
+def test_what_waits_when_the_consumer_stops_is_not_begun() -> None:
+    started: list[int] = []
+    gate = threading.Event()
+
+    def work(item: int) -> int:
+        started.append(item)
+        if item == 1:
+            assert gate.wait(10)
+        return item
+
+    it = look_ahead(work, range(50), workers=1, limit=50)
+    assert next(it) == 0
+    opening = threading.Timer(0.5, gate.set)
+    opening.start()
+    it.close()
+    opening.join()
+    assert started in ([0], [0, 1])
 
 
 def test_leaves_no_thread_behind() -> None:

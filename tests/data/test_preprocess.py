@@ -26,7 +26,7 @@ def noise(width: int, height: int, seed: int = 0) -> Image.Image:
 @pytest.fixture(scope="module")
 def timm_transform() -> Callable[[Preprocess], Any]:
     make_torchvision_importable()
-    from timm.data import create_transform
+    from timm.data.transforms_factory import create_transform
 
     def build(preprocess: Preprocess) -> Any:
         return create_transform(

@@ -37,6 +37,9 @@ class Hub:
     large_files: bool = True
     """Whether files are stored apart, with their sha256 declared and a redirect to them."""
     is_hub: bool = True
+    silent: bool = False
+    """Whether requests for files wait until the test is over."""
+    over: threading.Event = field(default_factory=threading.Event)
     requests: list[str] = field(default_factory=list)
 
 
@@ -64,6 +67,8 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             repository, _, rest = self.path.strip("/").partition("/resolve/")
             revision, _, file = rest.partition("/")
             name = f"{repository}/{file}"
+            if rest and hub.silent:
+                hub.over.wait()
             if repository in hub.status:
                 status, code = hub.status[repository]
                 self._plain(status, {"X-Error-Code": code} if code else {})
@@ -135,6 +140,7 @@ def hub() -> Iterator[Hub]:
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     yield described
+    described.over.set()
     server.shutdown()
     server.server_close()
     thread.join()

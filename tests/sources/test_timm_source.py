@@ -98,21 +98,22 @@ def test_a_name_the_hub_does_not_know_is_looked_up_in_timm(hub: Any, ask: Any) -
         "naver-ai/rdnet_tiny.nv_in1k/model.safetensors": b"x",
         f"timm/{NAME}/model.safetensors": b"x",
     }
-    names = ("rdnet_tiny.nv_in1k", "test_resnet", "inceptionv4.tf_in1k", "mobilenetv2_100.ra_in1k")
+    names = (
+        "rdnet_tiny.nv_in1k",
+        "test_resnet",
+        "inceptionv4.tf_in1k",
+        "mobilenetv2_100.ra_in1k",
+        "legacy_xception.tf_in1k",
+    )
     steps = [{"do": "missing", "model": {"source": "timm", "name": name}} for name in names]
-    other_owner, untagged, unknown, absent = ask(*steps)
+    other_owner, untagged, unknown, absent, elsewhere = ask(*steps)
     assert other_owner["value"] == []
     assert untagged["value"] == []
     assert unknown["error"] == "UsageError"
     assert "did you mean inception_v4" in unknown["text"]
     ((what, _),) = absent["value"]
     assert "no such repository" in what
-
-
-def test_weights_that_are_not_on_the_hub(ask: Any) -> None:
-    model = {"source": "timm", "name": "legacy_xception.tf_in1k"}
-    (answer,) = ask({"do": "missing", "model": model})
-    ((what, hint),) = answer["value"]
+    ((what, hint),) = elsewhere["value"]
     assert "publishes no weights of legacy_xception.tf_in1k on the hub" in what
     assert "WEIGHTS=file" in hint
 

@@ -99,12 +99,15 @@ def test_a_changed_byte_gives_tensors_or_a_clear_error(
     content = bytearray(write(tmp_path / "w", small().state_dict(), form).read_bytes())
     content[place % (len(content) if where == "all" else 700)] = byte
     (tmp_path / "w").write_bytes(content)
+    outcome: dict[str, torch.Tensor] | StageError
     try:
-        read = read_weights(tmp_path / "w")
+        outcome = read_weights(tmp_path / "w")
     except StageError as error:
-        assert str(tmp_path) in str(error)
+        outcome = error
+    if isinstance(outcome, StageError):
+        assert outcome.where == str(tmp_path / "w")
     else:
-        assert all(isinstance(value, torch.Tensor) for value in read.values())
+        assert all(isinstance(value, torch.Tensor) for value in outcome.values())
 
 
 class Payload:
@@ -189,6 +192,7 @@ def test_other_archives(tmp_path: Path) -> None:
         read_weights(path)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
 def test_a_torchscript_program(tmp_path: Path) -> None:
     torch.jit.save(torch.jit.script(small()), tmp_path / "w.pt")
     with pytest.raises(StageError, match="TorchScript"):
@@ -204,13 +208,19 @@ def test_a_torchscript_program(tmp_path: Path) -> None:
         ({"epoch": 3}, "'epoch' in this file is no plain tensor but a int"),
         ({1: torch.zeros(1)}, "'1' in this file"),
         ({"w": torch.eye(2).to_sparse()}, "sparse"),
-        ({"w": torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8)}, "quantized"),
     ],
 )
 def test_files_with_other_things_than_tensors(tmp_path: Path, held: Any, says: str) -> None:
     with pytest.raises(StageError) as caught:
         read_weights(write(tmp_path / "w.pth", held, "zip"))
     assert says in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+def test_a_quantized_tensor(tmp_path: Path) -> None:
+    held = {"w": torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8)}
+    with pytest.raises(StageError, match="no plain tensor but a quantized tensor"):
+        read_weights(write(tmp_path / "w.pth", held, "zip"))
 
 
 def test_a_table_that_holds_itself_ends(tmp_path: Path) -> None:

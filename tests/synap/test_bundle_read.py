@@ -13,19 +13,19 @@ from hypothesis import strategies as st
 from pipeline.errors import StageError
 from pipeline.synap.bundle_read import MAX_JSON, read_bundle
 
-META = {
+META: dict[str, Any] = {
     "Inputs": {"i": {"shape": [1, 4]}},
     "Outputs": {"o": {"shape": [1, 4]}},
     "delegate": "onnx cpu=1 ",
 }
-GRAPH = {
+GRAPH: dict[str, Any] = {
     "graph": [{"inputs": [{"subgraph": -1, "out": 0}], "model": "0/m.onnx", "meta": "0/m.json"}],
     "outputs": [{"subgraph": 0, "out": 0}],
 }
 
 
 def bundle(
-    folder: Path, graph: Any = GRAPH, meta: Any = META, model: bytes = b"model", **more: bytes
+    folder: Path, graph: Any = GRAPH, meta: Any = META, model: Any = b"model", **more: Any
 ) -> Path:
     """A zip with these contents; bytes are taken as they are, None leaves the entry out."""
     path = folder / "model.synap"

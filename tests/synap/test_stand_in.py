@@ -165,10 +165,10 @@ GOOD_RUN: dict[str, str | None] = {
 
 def engine(stand_ins: Any, folder: Path, change: dict[str, str | None], *command: str) -> Result:
     stand_ins.engine("docker")
-    flags = [part for item in (GOOD_RUN | change).items() if item[1] for part in item]
+    flags = [part for flag, value in (GOOD_RUN | change).items() if value for part in (flag, value)]
     if "--mount" in flags:
         place = flags.index("--mount") + 1
-        flags[place] = str(flags[place]).replace("source=.", f"source={folder}")
+        flags[place] = flags[place].replace("source=.", f"source={folder}")
     rm = [] if "no --rm" in change else ["--rm"]
     (folder / "m.tflite").write_bytes(b"")
     arguments = ["--model", "m.tflite", "--target", "SL1680", "--out-dir", "out"]

@@ -61,6 +61,13 @@ def test_rule_1_comment_or_bytes_after_the_end() -> None:
     refused(zipped() + b"\0", "does not end as a zip does")
 
 
+@pytest.mark.parametrize("offset", [-18, -16, -2])
+def test_rule_1_a_disk_number_or_a_comment_that_is_not_there(offset: int) -> None:
+    data = bytearray(zipped())
+    data[offset] = 5
+    refused(bytes(data), "a zip of several parts or with a comment")
+
+
 def test_rule_1_bytes_before_the_start() -> None:
     refused(b"#!/bin/sh\n" + zipped(), "is not where its end says")
 

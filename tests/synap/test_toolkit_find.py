@@ -34,7 +34,7 @@ def test_not_looked_for(stand_ins: Any) -> None:
 def test_the_converter(stand_ins: Any) -> None:
     path = stand_ins.converter()
     for mode in ("auto", "native"):
-        search = find_toolkit(mode, IMAGE)  # type: ignore[arg-type]
+        search = find_toolkit(mode, IMAGE)
         assert search.found == Toolkit("native", path, "3.2.0")
         assert search.looked_at == (f"{path}: version 3.2.0",)
     assert search.found is not None

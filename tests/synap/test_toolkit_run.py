@@ -217,8 +217,8 @@ def test_the_time_limit_ends_toolkit_and_container(
 ) -> None:
     stand_ins.fail("hang")
     stand_ins.monkeypatch.setattr("pipeline.synap.logged_process._GRACE_SECONDS", 0.2)
-    with pytest.raises(StageError, match=r"did not finish within 4 s and was stopped") as caught:
-        run(stand_ins, kind, tmp_path / "stage", timeout=4.0)
+    with pytest.raises(StageError, match=r"did not finish within 3 s and was stopped") as caught:
+        run(stand_ins, kind, tmp_path / "stage", timeout=3.0)
     assert "Waiting for the compiler" in caught.value.what
     pids = stand_ins.remembered_pids()
     assert len(pids) == 2, "the stand-in had no time to start"

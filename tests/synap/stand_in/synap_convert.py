@@ -74,7 +74,7 @@ def main() -> None:
         # "1 and `Error: …` on stderr"
         sys.stderr.write(f"Error: {error}\n")
         sys.exit(1)
-    except Exception:
+    except Exception:  # noqa: BLE001 - as the toolkit does
         traceback.print_exc(file=sys.stdout)
         sys.stderr.write(f"Temporary files available at : {options.out_dir}/build\n")
         sys.exit(1)
