@@ -1,7 +1,7 @@
 # `make help` lists everything. The environment is made on first use; PIP_ARGS passes options to
 # pip, for example an index of CPU builds of torch.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo convert test test-slow lint clean
+.PHONY: help setup setup-dev demo convert test test-slow lint bench clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -49,6 +49,9 @@ lint: $(VENV)/.installed-dev  ## ruff and mypy --strict
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+
+bench: $(VENV)/.installed  ## Cost of calibration beside others', written to artifacts/bench.json
+	$(PY) -m benchmarks $(ARGS)
 
 clean:  ## Remove results and the store, not the environment
 	find artifacts -mindepth 1 -maxdepth 1 ! -name .gitignore -exec rm -rf {} +

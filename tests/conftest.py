@@ -11,13 +11,17 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 import pipeline
+from pipeline.data.preprocess import Preprocess
+from pipeline.progress import Silent
 
 REPOSITORY = Path(pipeline.__file__).parents[1]
 SYNSETS = (
@@ -152,16 +156,10 @@ def write_images(folder: Path, per_class: int = PER_CLASS) -> None:
             picture(label, number).save(folder / f"{synset}_{number}.JPEG", quality=92)
 
 
-def write_weights(path: Path) -> None:
+def stir_batch_norms(model: Any) -> None:
+    """Give batch norms parameters as training leaves them; fresh ones do next to nothing."""
     import torch
-    from safetensors.torch import save_file
 
-    from pipeline.data.preprocess import Preprocess
-    from pipeline.sources.timm_models import build
-
-    view = Preprocess(size=SIZE, interpolation="bilinear", crop=1.0)
-    torch.manual_seed(0)
-    model: Any = build("test_resnet", len(SYNSETS))
     with torch.no_grad():
         for module in model.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
@@ -169,11 +167,31 @@ def write_weights(path: Path) -> None:
                 module.bias.uniform_(-0.3, 0.3)
                 module.running_mean.uniform_(-0.3, 0.3)
                 module.running_var.uniform_(0.6, 1.4)
-        labels = np.repeat(np.arange(len(SYNSETS)), 24)
-        crops = np.stack(
-            [view.crop_image(picture(label, 1000 + i)) for i, label in enumerate(labels)]
-        )
-        images = torch.from_numpy(view.normalization.apply(crops))
+
+
+def view_of(size: int = SIZE, **changes: Any) -> Preprocess:
+    return Preprocess(size=size, **{"interpolation": "bilinear", "crop": 1.0, **changes})
+
+
+def crops_of(view: Preprocess, count: int, first: int = 5000) -> NDArray[np.uint8]:
+    """Crops of pictures that are in no set."""
+    pictures = (picture(i % len(SYNSETS), first + i) for i in range(count))
+    return np.stack([view.crop_image(image) for image in pictures])
+
+
+def write_weights(path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    from pipeline.sources.timm_models import build
+
+    view = view_of()
+    torch.manual_seed(0)
+    model: Any = build("test_resnet", len(SYNSETS))
+    stir_batch_norms(model)
+    with torch.no_grad():
+        labels = np.arange(240) % len(SYNSETS)
+        images = torch.from_numpy(view.normalization.apply(crops_of(view, 240, 1000)))
         features = model.forward_head(model.forward_features(images), pre_logits=True).numpy()
         # The class whose mean is nearest: |f - m_c|² up to what is the same for all classes.
         means = np.stack([features[labels == label].mean(0) for label in range(len(SYNSETS))])
@@ -183,6 +201,86 @@ def write_weights(path: Path) -> None:
         model.fc.weight.copy_(torch.from_numpy(weight))
         model.fc.bias.copy_(torch.from_numpy(bias))
     save_file(model.state_dict(), path)
+
+
+def save_architecture(name: str, folder: Path, view: Preprocess, classes: int = 10) -> Path:
+    """A timm architecture with seeded random weights, as the `weights` stage leaves it."""
+    import torch
+
+    from pipeline.sources.model_folder import ModelDescription, Origin, save_model
+    from pipeline.sources.timm_models import build
+
+    torch.manual_seed(1)
+    model = build(name, classes)
+    stir_batch_norms(model)
+    folder.mkdir(parents=True)
+    description = ModelDescription(
+        architecture=name,
+        num_classes=classes,
+        preprocess=view,
+        source="checkpoint",
+        origin=Origin(file="seeded"),
+        parameters=sum(p.numel() for p in model.parameters()),
+    )
+    save_model(folder, model, description)
+    return folder
+
+
+def export_graph(folder: Path, view: Preprocess, into: Path) -> Path:
+    """Carry out the `export` stage on a model folder; the graph's file."""
+    from pipeline.recipe_file import load_recipe
+    from pipeline.stages import export
+    from pipeline.stages.stage import Settings, Work
+    from pipeline.store import Store
+
+    into.mkdir(parents=True, exist_ok=True)
+    (into / "recipe.yaml").write_text(RECIPE)
+    settings = Settings(load_recipe(into / "recipe.yaml"), None, preprocess=view)
+    unused: Any = None
+    store = Store(into / "store", lambda text: None)
+    made = into / "export"
+    made.mkdir()
+    export.STAGE.make(Work(made, {"model": folder}, settings, unused, store, 2, Silent()))
+    return made / export.GRAPH
+
+
+@pytest.fixture(scope="session")
+def lab() -> Any:
+    """The functions of this file, because test files cannot import one another."""
+    return SimpleNamespace(
+        **{
+            made.__name__: made
+            for made in (
+                *(call, environment, picture, write_images, view_of, crops_of),
+                *(save_architecture, export_graph),
+            )
+        },
+        SYNSETS=SYNSETS,
+        RECIPE=RECIPE,
+        REPOSITORY=REPOSITORY,
+    )
+
+
+@dataclass(frozen=True)
+class Trio:
+    """One float model in the three forms that can be run: PyTorch, ONNX and a bundle."""
+
+    view: Preprocess
+    folder: Path
+    graph: Path
+    bundle: Path
+
+
+@pytest.fixture(scope="session")
+def trio(tmp_path_factory: pytest.TempPathFactory) -> Trio:
+    from pipeline.synap.cpu_bundle import write_cpu_bundle
+
+    root = tmp_path_factory.mktemp("trio")
+    view = view_of(mean=(0.5, 0.4, 0.45), std=(0.25, 0.25, 0.25))
+    folder = save_architecture("test_resnet", root / "model", view)
+    graph = export_graph(folder, view, root)
+    write_cpu_bundle(graph, root / "model.synap")
+    return Trio(view, folder, graph, root / "model.synap")
 
 
 @pytest.fixture(scope="session")

@@ -258,9 +258,9 @@ def test_no_such_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no such recipe") as caught:
         load_recipe(tmp_path / "mobilnet.yaml")
     assert f"did you mean {tmp_path / 'mobilenet.yaml'}?" in str(caught.value)
-    with pytest.raises(UsageError, match="recipes in .*: mobilenet.yaml"):
+    with pytest.raises(UsageError, match=r"recipes in .*: mobilenet\.yaml"):
         load_recipe(tmp_path / "x.yaml")
-    with pytest.raises(UsageError, match="there is no such recipe$"):
+    with pytest.raises(UsageError, match=r"there is no such recipe$"):
         load_recipe(tmp_path / "nowhere" / "x.yaml")
 
 
@@ -391,7 +391,14 @@ def test_a_set_makes_good_what_the_file_has_wrong(tmp_path: Path) -> None:
 # Anything at all
 
 _WORDS = st.sampled_from(
-    ["schema", "model", "data", "quantize", "compile", "checks", "source", "name", "weights", "revision", "sha256", "options", "preprocess", "folder", "calibration", "selection", "evaluation", "broken_images", "dataset", "images", "at_least", "seed", "manifest", "rule", "percentile", "data_type", "scheme", "ranges", "delegate", "toolkit", "max_top1_drop", "confidence", "accept", "size", "mean", "std", "export", "digits", "imagenet", "timm", "all", "uint8", "minmax", "cpu", "npu"]
+    [
+        *("schema", "model", "data", "quantize", "compile", "checks", "source", "name", "weights"),
+        *("revision", "sha256", "options", "preprocess", "folder", "calibration", "selection"),
+        *("evaluation", "broken_images", "dataset", "images", "at_least", "seed", "manifest"),
+        *("rule", "percentile", "data_type", "scheme", "ranges", "delegate", "toolkit", "accept"),
+        *("max_top1_drop", "confidence", "size", "mean", "std", "export", "digits", "imagenet"),
+        *("timm", "all", "uint8", "minmax", "cpu", "npu"),
+    ]
 )
 _SCALARS = (
     st.none()
@@ -420,10 +427,9 @@ def either_way(path: Path, overrides: list[str] | None = None) -> None:
     """A recipe or a UsageError; anything else fails the test."""
     try:
         loaded = load_recipe(path, overrides or [])
-    except UsageError as error:
-        assert str(error).strip()
-    else:
-        assert loaded.recipe.schema_version == 1
+    except UsageError:
+        return
+    assert loaded.recipe.schema_version == 1
 
 
 @_RELAXED

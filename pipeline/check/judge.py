@@ -1,5 +1,7 @@
 """One check: what a stage's artifact does on the evaluation images, and the verdict on it."""
 
+import math
+
 from pipeline.check.gate import Paired, decide, drop_interval, images_needed
 from pipeline.check.metrics import (
     Labels,
@@ -48,15 +50,20 @@ def judge(
         top1_drop=_drop(paired, is_reference=reference is logits),
         step_drop=None if before is None else float(in_top(before, labels, 1).mean()) - top1,
         agreement=None if before is None else agreement(logits, before),
-        # JSON has no infinity: equal logits have no noise to speak of, and error 0 says so.
-        sqnr_db=ratio if ratio is not None and abs(ratio) != float("inf") else None,
-        max_logit_error=error,
+        # Infinite for equal logits, whose error of 0 says so, too.
+        sqnr_db=_finite(ratio),
+        max_logit_error=_finite(error),
         confidence_interval=interval,
         required=thresholds.required,
         evidence=evidence,
         verdict=verdict,
         reason=reason,
     )
+
+
+def _finite(number: float | None) -> float | None:
+    """JSON has no NaN and no infinity; the reason of the verdict names them."""
+    return number if number is not None and math.isfinite(number) else None
 
 
 def _drop(paired: Paired | None, *, is_reference: bool) -> float | None:

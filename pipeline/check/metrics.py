@@ -1,5 +1,7 @@
 """Accuracy arithmetic on logits: pure functions on arrays, no thresholds."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,32 +13,42 @@ def in_top(logits: Logits, labels: Labels, k: int) -> NDArray[np.bool_]:
     """Per image, whether the label is among the `k` largest logits `[N, C]`.
 
     Equal logits are ordered by class index, as a stable descending sort does, so that a model
-    whose outputs have collapsed to one value gains nothing from ties.
+    whose outputs have collapsed to one value gains nothing from ties. An image with a logit that
+    is no finite number is not right.
     """
     rows = np.arange(len(labels))
     own = logits[rows, labels][:, None]
     classes = np.arange(logits.shape[1])[None, :]
     ahead = (logits > own) | ((logits == own) & (classes < labels[:, None]))
-    return np.asarray(ahead.sum(axis=1) < k)
+    return np.asarray((ahead.sum(axis=1) < k) & _finite(logits))
 
 
 def agreement(logits: Logits, reference: Logits) -> float:
-    """Fraction of images on which both predict the same class."""
-    return float(np.mean(logits.argmax(axis=1) == reference.argmax(axis=1)))
+    """Fraction of images on which both predict the same class, from finite logits."""
+    same = logits.argmax(axis=1) == reference.argmax(axis=1)
+    return float(np.mean(same & _finite(logits) & _finite(reference)))
+
+
+def _finite(logits: Logits) -> NDArray[np.bool_]:
+    """Per image, whether all its logits are finite: comparisons with NaN are all false."""
+    return np.asarray(np.isfinite(logits).all(axis=1))
 
 
 def max_abs_error(logits: Logits, reference: Logits) -> float:
-    """Largest absolute difference of any logit."""
-    return float(np.max(np.abs(logits.astype(np.float64) - reference)))
+    """Largest absolute difference of any logit; NaN or infinite where there is no such number."""
+    with np.errstate(invalid="ignore"):
+        return float(np.max(np.abs(logits.astype(np.float64) - reference)))
 
 
 def sqnr_db(logits: Logits, reference: Logits) -> float:
     """Signal to quantization noise ratio, `10 log10(sum r² / sum (r - x)²)`, in dB.
 
-    Infinite where the two are equal.
+    Infinite where the two are equal, minus infinite where nothing of the signal is left.
     """
-    signal = float(np.sum(np.square(reference, dtype=np.float64)))
-    noise = float(np.sum(np.square(logits.astype(np.float64) - reference)))
+    with np.errstate(invalid="ignore"):
+        signal = float(np.sum(np.square(reference, dtype=np.float64)))
+        noise = float(np.sum(np.square(logits.astype(np.float64) - reference)))
     if noise == 0.0:
-        return float("inf")
-    return float(10.0 * np.log10(signal / noise)) if signal else float("-inf")
+        return math.inf
+    ratio = signal / noise
+    return 10.0 * math.log10(ratio) if ratio > 0.0 else -math.inf

@@ -17,6 +17,7 @@ Rules:
 from typing import TYPE_CHECKING
 
 from pipeline.errors import StageError
+from pipeline.graph.initializers import fresh_name
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -32,6 +33,7 @@ def canonicalize(model: "ir.Model") -> None:
 
     from pipeline.graph.batch_norm import fold_batch_norms
 
+    passes.ShapeInferencePass()(model)  # of models that come without the shapes in between
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     _remove_dropout(model.graph)
     passes.IdentityEliminationPass()(model)
@@ -120,7 +122,7 @@ def _own_initializers(graph: "ir.Graph") -> None:
                 continue
             if value.name in seen:
                 copy = ir.Value(
-                    name=f"{value.name}_{node.name}_{index}",
+                    name=fresh_name(graph, value.name),
                     shape=value.shape,
                     type=value.type,
                     const_value=value.const_value,

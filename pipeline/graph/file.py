@@ -18,12 +18,16 @@ def load_graph(path: Path) -> "ir.Model":
     import onnx_ir as ir
 
     try:
-        # External data is not followed: a file of ours is whole, and a foreign path not trusted.
-        return ir.from_proto(onnx.load(path, load_external_data=False))
+        proto = onnx.load(path, load_external_data=False)
+        model = ir.from_proto(proto)
     except FileNotFoundError:
         raise StageError("there is no such file", where=str(path)) from None
     except Exception as error:  # protobuf and onnx_ir raise errors without a public base class
         raise StageError(f"is not a readable ONNX file: {error}", where=str(path)) from error
+    # A file of ours is whole, and the paths of a foreign one are not trusted.
+    if any(tensor.data_location == tensor.EXTERNAL for tensor in proto.graph.initializer):
+        raise StageError("keeps tensors in external files, which are not read", where=str(path))
+    return model
 
 
 def save_graph(model: "ir.Model", path: Path) -> None:
@@ -64,8 +68,11 @@ def class_count(model: "ir.Model", where: str) -> int:
 
 
 def preprocess_in(model: "ir.Model", where: str) -> Preprocess:
-    """The preprocessing that a file of ours carries."""
+    """The preprocessing that a file of ours carries. Raises StageError where there is none."""
     text = model.metadata_props.get(METADATA_KEY)
     if text is None:
         raise StageError("carries no preprocessing", where=where)
-    return Preprocess.model_validate_json(text)
+    try:
+        return Preprocess.model_validate_json(text)
+    except ValueError as error:
+        raise StageError(f"its preprocessing is damaged: {error}", where=where) from None

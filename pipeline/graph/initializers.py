@@ -21,3 +21,10 @@ def add_initializer(graph: "ir.Graph", name: str, array: "NDArray[np.generic]") 
     )
     graph.register_initializer(value)
     return value
+
+
+def fresh_name(graph: "ir.Graph", wish: str) -> str:
+    """`wish`, lengthened until no initializer of the graph has it."""
+    while wish in graph.initializers:
+        wish += "_"
+    return wish

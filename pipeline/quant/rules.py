@@ -15,8 +15,9 @@ from pipeline.recipe import Ranges as RangeOptions
 Range = tuple[float, float]
 Rule = Callable[[Histogram, RangeOptions, IntegerType], Range]
 
-FRACTIONS = np.linspace(1.0, 0.02, 99)
-"""Parts of an end of the range that `mse` tries."""
+COARSE = np.linspace(1.0, 0.04, 25)
+FINE = np.linspace(-0.03, 0.03, 7)
+"""Parts of an end of the range that `mse` tries: all of the former, then around the best."""
 ENTROPY_CANDIDATES = 96
 
 
@@ -49,7 +50,7 @@ def percentile(seen: Histogram, options: RangeOptions, type: IntegerType) -> Ran
 def mse(seen: Histogram, options: RangeOptions, type: IntegerType) -> Range:
     """The range with the least mean squared error between real and quantized values.
 
-    Each end in turn runs through `FRACTIONS` of what occurred while the other is held, twice
+    Each end in turn runs through parts of what occurred while the other is held, twice
     (the criterion of Banner et al., arXiv 1810.05723, with the histogram in place of their
     Gaussian or Laplacian).
     """
@@ -58,16 +59,22 @@ def mse(seen: Histogram, options: RangeOptions, type: IntegerType) -> Range:
     if counts.sum() <= 0:
         return low, high
 
-    def error(candidate: Range) -> float:
-        return squared_error(edges, counts, *candidate, type)
-
-    best = (low, high)
+    below = above = 1.0
     for _ in range(2 if low < 0 < high else 1):
         if high > 0:
-            best = min([(best[0], f * high) for f in FRACTIONS], key=error)
+            held = below * low
+            above = _least(lambda f: squared_error(edges, counts, held, f * high, type))
         if low < 0:
-            best = min([(f * low, best[1]) for f in FRACTIONS], key=error)
-    return best
+            top = above * high
+            below = _least(lambda f: squared_error(edges, counts, f * low, top, type))
+    return below * low, above * high
+
+
+def _least(error: Callable[[float], float]) -> float:
+    """The fraction with the least error: the best of `COARSE`, then of its neighbourhood."""
+    coarse = min(COARSE.tolist(), key=error)
+    fine = [fraction for fraction in (coarse + FINE).tolist() if 0 < fraction <= 1]
+    return float(min(fine, key=error))
 
 
 def entropy(seen: Histogram, options: RangeOptions, type: IntegerType) -> Range:

@@ -31,20 +31,44 @@ def scale_weights(
         scales = symmetric(magnitude, type)
         return scales, np.zeros(len(scales), np.int64)
     low, high = float(min(weight.min(), 0.0)), float(max(weight.max(), 0.0))
+    covering = _whole_tensor((low, high), type, scheme)
+    if rule == "minmax":
+        return covering
+    seen = _histogram(weight)
     if scheme == "asymmetric_affine" and type.minimum == 0:
-        if rule == "mse":
-            low, high = mse(_histogram(weight), Ranges(), type)
+        least = _whole_tensor(mse(seen, Ranges(), type), type, scheme)
+    elif scheme == "dynamic_fixed_point":
+        scale = _best_power(seen, float(covering[0][0]), type)
+        least = np.array([scale]), np.zeros(1, np.int64)
+    else:
+        limit = _best_magnitude(seen, max(-low, high), type)
+        least = _whole_tensor((-limit, limit), type, scheme)
+    # The histogram is exact for many weights; for few, what covers them all may still be better.
+    return min(covering, least, key=lambda candidate: _squared_error(weight, *candidate, type))
+
+
+def _whole_tensor(
+    range: tuple[float, float], type: IntegerType, scheme: Scheme
+) -> tuple[Float, NDArray[np.int64]]:
+    """One scale and zero point for a range."""
+    low, high = range
+    if scheme == "asymmetric_affine" and type.minimum == 0:
         scale, zero_point = asymmetric(low, high, type)
         return np.array([scale]), np.array([zero_point])
-    largest = max(-low, high)
-    if scheme == "dynamic_fixed_point":
-        scale = float(power_of_two(np.array([largest]), type)[0])
-        if rule == "mse":
-            scale = _best_power(_histogram(weight), scale, type)
-        return np.array([scale]), np.zeros(1, np.int64)
-    if rule == "mse":
-        largest = _best_magnitude(_histogram(weight), largest, type)
-    return symmetric(np.array([largest]), type), np.zeros(1, np.int64)
+    largest = np.array([max(-low, high)])
+    fixed = scheme == "dynamic_fixed_point"
+    scales = power_of_two(largest, type) if fixed else symmetric(largest, type)
+    return scales, np.zeros(1, np.int64)
+
+
+def _squared_error(
+    weight: NDArray[np.float32], scale: Float, zero_point: NDArray[np.int64], type: IntegerType
+) -> float:
+    """Measured on the weights themselves."""
+    steps = np.rint(weight.reshape(-1) / np.float32(scale[0])) + np.float32(zero_point[0])
+    np.clip(steps, type.minimum, type.maximum, out=steps)
+    error = (steps - np.float32(zero_point[0])) * np.float32(scale[0]) - weight.reshape(-1)
+    return float(np.dot(error, error))
 
 
 def best_fractions(rows: NDArray[np.float32], magnitude: Float, type: IntegerType) -> Float:

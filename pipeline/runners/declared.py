@@ -6,6 +6,7 @@ from pipeline.artifact import Format
 from pipeline.data.preprocess import Preprocess
 from pipeline.errors import UsageError
 from pipeline.runners.onnx import declared_preprocess, make_session
+from pipeline.runners.synap import cpu_subgraph
 
 
 def preprocess_for(path: Path, format: Format, given: Preprocess | None) -> Preprocess:
@@ -14,9 +15,7 @@ def preprocess_for(path: Path, format: Format, given: Preprocess | None) -> Prep
     A bundle declares it in the ONNX model inside, because SyNAP's own meta has no geometry.
     """
     if format == "synap":
-        from pipeline.synap.bundle_read import read_bundle
-
-        session = make_session(read_bundle(path).subgraphs[0].model, 1, where=str(path))
+        session = make_session(cpu_subgraph(path).model, 1, where=str(path))
     else:
         session = make_session(path, 1)
     declared = declared_preprocess(session.get_modelmeta().custom_metadata_map, str(path))

@@ -1,6 +1,6 @@
 """Run float and QDQ ONNX with ONNX Runtime, so that INT8 means the same on every CPU."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,20 +57,40 @@ class OnnxRunner:
                 where=where,
             )
         self._input = inputs[0].name
-        batch = inputs[0].shape[0]
-        self._batch: int | None = batch if isinstance(batch, int) else None
+        self._shape = inputs[0].shape
+        self._where = where
 
     def __call__(self, crops: "NDArray[np.uint8]") -> "NDArray[np.float32]":
         import numpy as np
 
-        size = self._batch or len(crops)
-        parts = [
-            self._session.run(None, {self._input: self._normalization.apply(crops[i : i + size])})[
-                0
-            ]
-            for i in range(0, len(crops), size)
-        ]
-        return np.concatenate(parts).reshape(len(crops), -1)
+        images = self._normalization.apply(crops)
+        if not _fits(self._shape[1:], images.shape[1:]):
+            raise StageError(
+                f"wants images of shape {self._shape[1:]}, but they are prepared as "
+                f"{list(images.shape[1:])}",
+                where=self._where,
+                hint="give the preprocessing that it was made for",
+            )
+        size = self._shape[0] if isinstance(self._shape[0], int) else len(images)
+        parts = [self._run(images[i : i + size], size) for i in range(0, len(images), size)]
+        return np.concatenate(parts)
+
+    def _run(self, images: "NDArray[np.float32]", size: int) -> "NDArray[np.float32]":
+        """Logits of at most `size` images; a model of a fixed batch size gets the last repeated."""
+        import numpy as np
+
+        if len(images) < size:
+            padding = np.repeat(images[-1:], size - len(images), axis=0)
+            return self._run(np.concatenate([images, padding]), size)[: len(images)]
+        logits: NDArray[np.float32] = self._session.run(None, {self._input: images})[0]
+        return logits.reshape(size, -1)
+
+
+def _fits(wanted: Sequence[int | str | None], given: Sequence[int]) -> bool:
+    """Whether a shape is the wanted one, whose free dimensions have names or nothing."""
+    return len(wanted) == len(given) and all(
+        side == have for side, have in zip(wanted, given, strict=True) if isinstance(side, int)
+    )
 
 
 def open_onnx(path: Path, normalization: Normalization | None, threads: int) -> OnnxRunner:

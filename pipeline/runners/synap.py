@@ -14,22 +14,16 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from pipeline.synap.bundle import Subgraph
+
 
 class SynapRunner:
     """A bundle of one ONNX subgraph for the CPU delegate, one image at a time."""
 
     def __init__(self, path: Path, threads: int) -> None:
         from pipeline.runners.onnx import make_session
-        from pipeline.synap.bundle_read import read_bundle
 
-        bundle = read_bundle(path)
-        if bundle.delegates != ("cpu",):
-            raise StageError(
-                f"runs on {', '.join(bundle.delegates)}; only a bundle of one CPU subgraph can be "
-                "run here",
-                where=str(path),
-            )
-        subgraph = bundle.subgraphs[0]
+        subgraph = cpu_subgraph(path)
         image = subgraph.inputs[0]
         if image.mean is None or image.scale is None or image.format != "nchw":
             raise StageError("its input has no mean, scale or nchw format", where=str(path))
@@ -48,6 +42,20 @@ class SynapRunner:
             tensor = np.ascontiguousarray(image.transpose(2, 0, 1)[None])
             rows.append(self._session.run(None, {self._input: tensor})[0].reshape(-1))
         return np.stack(rows)
+
+
+def cpu_subgraph(path: Path) -> "Subgraph":
+    """The only subgraph of a bundle. Raises StageError where it is not one for the CPU delegate."""
+    from pipeline.synap.bundle_read import read_bundle
+
+    bundle = read_bundle(path)
+    if bundle.delegates != ("cpu",):
+        raise StageError(
+            f"runs on {', '.join(bundle.delegates)}; only a bundle of one CPU subgraph can be "
+            "run here",
+            where=str(path),
+        )
+    return bundle.subgraphs[0]
 
 
 def open_synap(path: Path, normalization: Normalization | None, threads: int) -> SynapRunner:

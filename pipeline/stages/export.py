@@ -28,7 +28,7 @@ def _make(work: Work) -> Mapping[str, Any]:
     model = load_model(work.taken["model"])
     with tempfile.TemporaryDirectory(dir=work.folder) as scratch:
         traced = Path(scratch) / "traced.onnx"
-        _trace(model, preprocess.size, traced)
+        trace(model, preprocess.size, traced)
         graph = load_graph(traced)
     canonicalize(graph)
     set_preprocess(graph, preprocess)
@@ -36,11 +36,14 @@ def _make(work: Work) -> Mapping[str, Any]:
     return {"opset": graph.opset_imports[""], "ir_version": graph.ir_version}
 
 
-def _trace(model: "torch.nn.Module", size: int, path: Path) -> None:
+def trace(model: "torch.nn.Module", size: int, path: Path) -> None:
     """Export by tracing. The dynamo exporter delivers opset 18 whatever it is told, which the
     SyNAP toolkit does not read; tracing keeps 13, GlobalAveragePool and count_include_pad=0."""
     import torch
 
+    for module in model.modules():
+        if hasattr(module, "fused_attn"):  # timm's switch; the fused operator needs opset 14
+            module.fused_attn = False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that tracing is the older exporter is known, see above
         try:
@@ -55,8 +58,10 @@ def _trace(model: "torch.nn.Module", size: int, path: Path) -> None:
                 dynamic_axes={"input": {0: "batch"}, "logits": {0: "batch"}},
             )
         except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
+            # Behind its first line the exporter prints the whole traced graph.
+            reason = next((line for line in str(error).splitlines() if line.strip()), "")
             raise StageError(
-                f"PyTorch cannot export this model to ONNX opset 13: {error}",
+                f"PyTorch cannot export this model to ONNX opset 13: {reason}",
                 hint="export it yourself and start from the ONNX file",
             ) from error
 

@@ -1,0 +1,101 @@
+"""`make bench`: cost of calibration, ours beside others', as ratios to a float pass.
+
+Every subject runs in a process of its own with a memory limit, right after a float pass over the
+same images in the same kind of process. Prints a table and writes `artifacts/bench.json`.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from benchmarks.inception import prepare
+from pipeline.artifact import write_text
+
+FOLDER = Path("artifacts/.bench")
+RESULTS = Path("artifacts/bench.json")
+PEERS = ("onnxruntime-minmax", "onnxruntime-percentile")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure of one subject. `value` is None where the subject gave none; `note` says why."""
+
+    name: str
+    subject: str
+    images: int
+    value: float | None
+    unit: str
+    per: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a subject's process ended: its seconds, the peak of its resident memory in MB."""
+
+    seconds: float | None
+    peak_mb: float
+    note: str
+
+
+def run_subject(subject: str, images: int, threads: int, limit_gb: float) -> Outcome:
+    """Run one subject in its own process, and look at what it took when it is over."""
+    argv = [
+        sys.executable, "-m", "benchmarks.calibration", subject, str(images), str(threads),
+        str(limit_gb), str(FOLDER),
+    ]  # fmt: skip
+    log = FOLDER / f"{subject}-{images}.log"
+    with log.open("wb") as errors:
+        process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=errors)
+        assert process.stdout is not None
+        printed = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    peak = usage.ru_maxrss / 1000
+    if process.returncode == 0:
+        return Outcome(float(json.loads(printed.splitlines()[-1])["seconds"]), peak, "")
+    text = log.read_text(errors="replace")
+    if "MemoryError" in text or "bad_alloc" in text or "Failed to allocate" in text:
+        return Outcome(None, peak, f"out of memory at {images} images (limit {limit_gb:g} GB)")
+    last = text.strip().splitlines()[-1:] or [f"exit code {process.returncode}"]
+    return Outcome(None, peak, f"failed: {last[0][:80]}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--images", type=int, nargs="+", default=[16, 64, 256])
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--limit-gb", type=float, default=12.0, help="memory limit of a subject")
+    options = parser.parse_args()
+    prepare(FOLDER, max(options.images))
+    subjects = ["ours", "ours-quantize", *PEERS, *(["nncf"] if find_spec("nncf") else [])]
+    rows: list[Row] = []
+    print(f"{'images':>6}  {'subject':<24}{'float passes':>13}{'peak MB':>10}", flush=True)
+    for images in options.images:
+        for subject in subjects:
+            base = run_subject("float", images, options.threads, options.limit_gb)
+            outcome = run_subject(subject, images, options.threads, options.limit_gb)
+            ratio = (
+                None
+                if outcome.seconds is None or base.seconds is None
+                else round(outcome.seconds / base.seconds, 2)
+            )
+            rows += [
+                Row("calibration_time", subject, images, ratio, "float passes", "run", outcome.note),
+                Row("calibration_peak_memory", subject, images,
+                    None if outcome.seconds is None else round(outcome.peak_mb), "MB", "process",
+                    outcome.note),
+            ]  # fmt: skip
+            shown = outcome.note or f"{ratio:>13.2f}{outcome.peak_mb:>10.0f}"
+            print(f"{images:>6}  {subject:<24}{shown}", flush=True)
+    write_text(RESULTS, json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    print(f"written to {RESULTS}; {options.threads} threads")
+
+
+if __name__ == "__main__":
+    main()

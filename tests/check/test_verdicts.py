@@ -1,0 +1,90 @@
+"""Verdicts are kept under keys of their own."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pipeline.check.verdicts import judge_stored
+from pipeline.recipe import Thresholds
+from pipeline.store import Entry, Store
+
+
+class Images:
+    """What judging asks of a set of images."""
+
+    digest = "d" * 64
+
+    def labels(self) -> NDArray[np.int64]:
+        return np.arange(100) % 10
+
+
+class Kept:
+    def __init__(self, root: Path) -> None:
+        self.store = Store(root, lambda text: None)
+
+    def logits(self, seed: int) -> Entry:
+        def build(folder: Path) -> Mapping[str, Any]:
+            random = np.random.default_rng(seed)
+            np.save(folder / "logits.npy", random.normal(size=(100, 10)).astype(np.float32))
+            return {}
+
+        return self.store.get("outputs", {"seed": seed}, build)
+
+    def judge(self, logits: Entry, before: Entry, reference: Entry, **thresholds: Any) -> Any:
+        images: Any = Images()
+        return judge_stored(
+            self.store, images, logits=logits, before=before, reference=reference,
+            thresholds=Thresholds(**thresholds), evidence="measured", file="logits.npy",
+        )  # fmt: skip
+
+    @property
+    def verdicts(self) -> int:
+        return len(list((self.store.root / "verdicts").glob("*/entry.json")))
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Kept:
+    return Kept(tmp_path)
+
+
+def test_the_stored_check_is_the_check(kept: Kept) -> None:
+    one, two = kept.logits(1), kept.logits(2)
+    first = kept.judge(one, two, two, max_top1_drop=0.1)
+    second = kept.judge(one, two, two, max_top1_drop=0.1)
+    assert first == second
+    assert isinstance(second.confidence_interval, tuple)
+    assert kept.verdicts == 1
+
+
+def test_whatever_enters_a_verdict_is_in_its_key(kept: Kept) -> None:
+    one, two, three = (kept.logits(seed) for seed in range(3))
+    arguments: list[tuple[Entry, Entry, Entry, dict[str, float]]] = [
+        (one, two, two, {"max_top1_drop": 0.1}),
+        (one, two, two, {"max_top1_drop": 0.2}),
+        (one, two, two, {"max_top1_drop": 0.1, "confidence": 0.9}),
+        (one, two, three, {"max_top1_drop": 0.1}),
+        (one, three, two, {"max_top1_drop": 0.1}),
+        (three, two, two, {"max_top1_drop": 0.1}),
+    ]
+    for logits, before, reference, thresholds in arguments:
+        kept.judge(logits, before, reference, **thresholds)
+    assert kept.verdicts == len(arguments)
+
+
+def test_a_stored_verdict_reads_no_logits(kept: Kept) -> None:
+    one, two = kept.logits(1), kept.logits(2)
+    first = kept.judge(one, two, two, min_top1=0.9)
+    for entry in (one, two):
+        entry.path("logits.npy").unlink()
+    assert kept.judge(one, two, two, min_top1=0.9) == first
+
+
+def test_the_reference_is_compared_with_the_stage_before_only(kept: Kept) -> None:
+    one, two = kept.logits(1), kept.logits(2)
+    check = kept.judge(one, two, one)
+    assert (check.top1_drop, check.confidence_interval) == (0.0, None)
+    assert check.step_drop is not None
