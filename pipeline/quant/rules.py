@@ -59,14 +59,15 @@ def mse(seen: Histogram, options: RangeOptions, type: IntegerType) -> Range:
     if counts.sum() <= 0:
         return low, high
 
+    def error(below: float, above: float) -> float:
+        return squared_error(edges, counts, below * low, above * high, type)
+
     below = above = 1.0
     for _ in range(2 if low < 0 < high else 1):
         if high > 0:
-            held = below * low
-            above = _least(lambda f: squared_error(edges, counts, held, f * high, type))
+            above = _least(lambda part, held=below: error(held, part))
         if low < 0:
-            top = above * high
-            below = _least(lambda f: squared_error(edges, counts, f * low, top, type))
+            below = _least(lambda part, held=above: error(part, held))
     return below * low, above * high
 
 

@@ -44,7 +44,7 @@ def scale_weights(
         limit = _best_magnitude(seen, max(-low, high), type)
         least = _whole_tensor((-limit, limit), type, scheme)
     # The histogram is exact for many weights; for few, what covers them all may still be better.
-    return min(covering, least, key=lambda candidate: _squared_error(weight, *candidate, type))
+    return min(covering, least, key=lambda it: _squared_error(weight, it[0], it[1], type))
 
 
 def _whole_tensor(
