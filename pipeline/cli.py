@@ -6,6 +6,7 @@ Heavy libraries are imported where they are used, so that `--help` and errors co
 import json
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -138,24 +139,22 @@ def main() -> NoReturn:
     try:
         app(standalone_mode=True)
     except PipelineError as error:
-        if debug:
-            raise
-        _fail(str(error), error.exit_code)
+        _fail(str(error), error.exit_code, debug)
     except KeyboardInterrupt:
-        if debug:
-            raise
-        _fail("interrupted; the same command goes on where it was", 130)
+        _fail("interrupted; the same command goes on where it was", 130, debug)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except Exception as error:
-        if debug:
-            raise
+    except Exception as error:  # noqa: BLE001 - the last resort, so that nobody meets a traceback
         kind = type(error).__name__
-        _fail(f"unexpected {kind}: {error}\n  run again with --debug for the traceback", 3)
+        hint = "run again with --debug for the traceback"
+        _fail(f"unexpected {kind}: {error}\n  {hint}", 3, debug)
     sys.exit(0)
 
 
-def _fail(text: str, code: int) -> NoReturn:
+def _fail(text: str, code: int, debug: bool) -> NoReturn:
+    """Say what happened, behind its traceback if that is wanted, and leave."""
+    if debug:
+        traceback.print_exc()
     typer.echo(f"error: {text}", err=True)
     sys.exit(code)

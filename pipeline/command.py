@@ -8,23 +8,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import Artifact, Format, digest_of_path, publish, write_text
-from pipeline.engine import Job, TargetResult, key_fields, stages_until
+from pipeline.engine import Job, TargetResult, initial_settings, key_fields
 from pipeline.engine import plan as plan_stages
 from pipeline.engine import run as run_stages
-from pipeline.errors import MissingError, UsageError
+from pipeline.errors import MissingError, StageError, UsageError
 from pipeline.preflight import find_missing, resolve
-from pipeline.recipe import Data, Draw
 from pipeline.recipe_file import load_recipe
 from pipeline.report.json_report import build_report
 from pipeline.report.terminal import Terminal, print_results
-from pipeline.stages import STAGES
-from pipeline.stages.stage import Settings
+from pipeline.stages import chain_of, stages_until
+from pipeline.stages.stage import Stage
 from pipeline.store import Store
 from pipeline.synap.handover import CPU_NOTICE, Handover, decide_handover
 from pipeline.targets import load_target, target_names
 
 if TYPE_CHECKING:
     from pipeline.data.draw import SampleSets
+    from pipeline.data.samples import Samples
 
 _EXIT = {"PASS": 0, "UNDECIDED": 0, "FAIL": 1, "SKIPPED": 1}
 _FORMATS: dict[str, Format] = {".onnx": "onnx", ".synap": "synap"}
@@ -43,12 +43,13 @@ def make_job(
     """Read the recipe and everything else that the command line names. Raises UsageError."""
     names = target_names() if target.lower() == "all" else (target,)
     targets = tuple(load_target(name) for name in names)
-    _require_stage(until)
     file = load_recipe(config, overrides)
+    chain = chain_of(file.recipe.model.source)
+    _require_stage(until, chain)
     return Job(
         recipe=file,
         targets=targets,
-        stages=stages_until(until),
+        stages=stages_until(until, chain),
         weights=resolve(weights, file.recipe.model.weights, file.folder),
         data=resolve(data, file.recipe.data.folder, file.folder),
         artifacts=artifacts.resolve(),
@@ -114,13 +115,14 @@ def evaluate(
     format = _FORMATS.get(file.suffix.lower())
     if format is None:
         raise UsageError(f"cannot evaluate {file.name}", hint=f"known: {', '.join(_FORMATS)}")
+    if not file.is_file():
+        raise StageError("there is no such file", where=str(file))
     recipe = None if config is None else load_recipe(config)
     preprocess = preprocess_for(
         file, format, None if recipe is None else recipe.recipe.data.preprocess
     )
-    draw = Draw(dataset="imagenet", images=images or "all")
     store = Store(artifacts.resolve() / ".store", terminal.note)
-    samples = _draw_one(draw, data, store, terminal)
+    samples = _images_in(data, images, store, terminal)
     artifact = Artifact(file, format, digest_of_path(file), file.stat().st_size)
     entry = outputs_of(artifact, samples, preprocess, store, threads or _cores(), terminal)
     check = judge(
@@ -137,17 +139,22 @@ def evaluate(
 def _prepare(job: Job, store: Store, terminal: Terminal) -> "tuple[SampleSets, Handover]":
     """Everything a run needs, or all that is missing, before any long work."""
     handover = decide_handover(job.recipe.recipe.compile)
-    missing = find_missing(job, handover, store, has_weights=_has_weights(job, store))
+    missing = find_missing(job, handover, has_weights=_has_weights(job, store))
     if missing:
         raise MissingError(missing)
     return _draw(job, terminal), handover
 
 
 def _has_weights(job: Job, store: Store) -> bool:
-    stage = STAGES[0]
+    stage, settings = job.stages[0], initial_settings(job)
     if job.weights is not None and not job.weights.is_file():
         return False
-    fields = key_fields(stage, Settings(job.recipe, job.weights), {}, None)
+    if job.weights is None and stage.name != "weights":
+        return False
+    try:
+        fields = key_fields(stage, settings, {}, None)
+    except StageError:  # no file, or an unreadable one: the source says so among all that is missing
+        return False
     return store.find(stage.name, fields) is not None
 
 
@@ -159,13 +166,25 @@ def _draw(job: Job, terminal: Terminal) -> "SampleSets":
     return draw_samples(job.recipe.recipe.data, job.data, job.recipe.folder, index, terminal)
 
 
-def _draw_one(draw: Draw, folder: Path, store: Store, terminal: Terminal) -> Any:
+def _images_in(folder: Path, count: int, store: Store, terminal: Terminal) -> "Samples":
+    """Every image of a folder, or `count` of them, which are drawn as a recipe draws them."""
+    from pipeline.data.datasets import open_dataset
     from pipeline.data.digest_index import DigestIndex
-    from pipeline.data.draw import draw_samples
+    from pipeline.data.draw import ranked
+    from pipeline.data.pool import Pool
+    from pipeline.data.samples import Samples
 
+    dataset = open_dataset("imagenet", folder)
     index = DigestIndex(store.root / "images.json")
-    data = Data(calibration=Draw(dataset=draw.dataset, images=1), evaluation=draw)
-    return draw_samples(data, folder, Path(), index, terminal).evaluation
+    try:
+        pool = Pool(dataset, dataset.listing(), index, "stop", terminal)
+        chosen = ranked(pool.usable, 0)[: count or None]
+        pool.all_decode(chosen)
+    finally:
+        index.save()
+    for note in (*dataset.notes(), *index.notes):
+        terminal.note(note)
+    return Samples("evaluation", dataset, tuple(chosen))
 
 
 def _publish(result: TargetResult, folder: Path) -> Path | None:
@@ -191,8 +210,8 @@ def _exit_code(result: TargetResult, verdict: str, strict: bool) -> int:
     return 1 if strict and verdict == "UNDECIDED" else _EXIT[verdict]
 
 
-def _require_stage(name: str | None) -> None:
-    known = [stage.name for stage in STAGES]
+def _require_stage(name: str | None, chain: Sequence[Stage]) -> None:
+    known = [stage.name for stage in chain]
     if name is None or name in known:
         return
     close = difflib.get_close_matches(name, known, n=1)

@@ -6,7 +6,7 @@ and judges it against the stage before and against the float reference.
 """
 
 import errno
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from pipeline.process import measured, version_of
 from pipeline.progress import Progress
 from pipeline.recipe_file import RecipeFile
 from pipeline.sources.model_folder import read_description
-from pipeline.stages import REFERENCE, STAGES
+from pipeline.stages import REFERENCE
 from pipeline.stages.stage import Settings, Stage, Work
 from pipeline.store import Entry, Store
 from pipeline.synap.handover import Handover
@@ -91,7 +91,7 @@ def run(
     """
     shared = [stage for stage in job.stages if not stage.per_target]
     own = [stage for stage in job.stages if stage.per_target]
-    state = _State(Settings(job.recipe, job.weights), {}, {})
+    state = _State(initial_settings(job), {}, {})
     common: list[StageResult] = []
     for stage in shared:
         state, result = _advance(job, stage, state, samples, store, progress)
@@ -111,6 +111,11 @@ def run(
             failure = error
         outcomes.append(TargetResult(target, tuple(results), failure))
     return tuple(outcomes)
+
+
+def initial_settings(job: Job) -> Settings:
+    """What is known before the first stage: a preprocessing only if the recipe gives one."""
+    return Settings(job.recipe, job.weights, job.recipe.recipe.data.preprocess)
 
 
 def key_fields(
@@ -221,6 +226,7 @@ def _check(
         logits=logits,
         before=before,
         reference=everything.get(REFERENCE),
+        label_offset=job.recipe.recipe.model.label_offset,
         thresholds=getattr(job.recipe.recipe.checks, stage.name),
         evidence="measured" if stand_in is None else "predicted",
         file=LOGITS,
@@ -265,12 +271,6 @@ def _is_disk_full(error: BaseException | None) -> bool:
     return False
 
 
-def stages_until(until: str | None, stages: Sequence[Stage] = STAGES) -> tuple[Stage, ...]:
-    """The chain up to and with the stage called `until`; all of it for None."""
-    names = [stage.name for stage in stages]
-    return tuple(stages) if until is None else tuple(stages[: names.index(until) + 1])
-
-
 def plan(
     job: Job,
     samples: "SampleSets",
@@ -279,7 +279,7 @@ def plan(
     say: Callable[[str, str], None],
 ) -> None:
     """Say for every stage whether it would run, and which field of its key changed."""
-    settings = Settings(job.recipe, job.weights)
+    settings = initial_settings(job)
     digests: dict[str, str] = {}
     paths: dict[str, Path] = {}
     for stage in job.stages:

@@ -6,21 +6,21 @@ from pathlib import Path
 from pipeline.data.datasets import dataset_missing
 from pipeline.engine import Job
 from pipeline.errors import Missing
-from pipeline.sources import SOURCES
-from pipeline.store import Store
+from pipeline.stages.stage import Settings
 from pipeline.synap.handover import Handover
 
 DISK_BYTES = 2 << 30
 """A run of Inception V4 leaves about 0.7 GB behind and holds copies while it writes."""
 
 
-def find_missing(job: Job, handover: Handover, store: Store, *, has_weights: bool) -> list[Missing]:
+def find_missing(job: Job, handover: Handover, *, has_weights: bool) -> list[Missing]:
     """All that is missing: weights, images, toolkit, room on the disk.
 
     `has_weights` says that the store already holds the model, so that its source is not needed.
     """
     recipe = job.recipe.recipe
-    missing = [] if has_weights else SOURCES[recipe.model.source].missing(recipe.model, job.weights)
+    settings = Settings(job.recipe, job.weights)
+    missing = [] if has_weights else job.stages[0].missing(settings)
     draws = [recipe.data.calibration, recipe.data.selection, recipe.data.evaluation]
     for name in sorted({draw.dataset for draw in draws if draw is not None}):
         missing = [*missing, *dataset_missing(name, job.data)]

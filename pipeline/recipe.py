@@ -16,7 +16,7 @@ SCHEMA_VERSION = 1
 FRACTION_LIMIT = 0.2
 
 DatasetName = Literal["imagenet", "digits"]
-SourceName = Literal["timm", "checkpoint", "digits"]
+SourceName = Literal["timm", "checkpoint", "digits", "onnx"]
 DataType = Literal["uint8", "int8", "int16"]
 LayerType = Literal["int16", "float16"]
 Scheme = Literal["asymmetric_affine", "perchannel_symmetric_affine", "dynamic_fixed_point"]
@@ -45,9 +45,11 @@ class Model(Section):
 
     source: SourceName
     """`timm`: published weights by name. `checkpoint`: a local file for a timm architecture.
-    `digits`: the architecture trained here on scikit-learn's digits, for the demo and the tests."""
+    `digits`: the architecture trained here on scikit-learn's digits, for the demo and the tests.
+    `onnx`: a float ONNX file, which starts the chain at `export`."""
     name: Annotated[str, Field(min_length=1)]
-    """timm's name of the model (`inception_v4.tf_in1k`) or of the architecture (`inception_v4`)."""
+    """timm's name of the model (`inception_v4.tf_in1k`) or of the architecture (`inception_v4`);
+    for `onnx` any name."""
     revision: str | None = None
     """Commit, tag or branch on the hub; the default is the repository's main branch."""
     weights: str | None = None
@@ -56,6 +58,8 @@ class Model(Section):
     """Expected digest of the weights file. Without it the digest seen first is recorded."""
     num_classes: Count | None = None
     """Number of classes; the default is the model's own."""
+    label_offset: Annotated[int, Field(ge=0, le=1)] = 0
+    """1 for models of 1001 classes, whose class 0 is the background."""
     options: "TrainOptions | None" = None
     """How the `digits` source trains; only for that source."""
 
@@ -70,9 +74,10 @@ class TrainOptions(Section):
     """The short training of the `digits` source."""
 
     seed: int = 0
-    epochs: Count = 8
-    batch: Count = 32
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    epochs: Count = 12
+    batch: Annotated[int, Field(ge=2)] = 32
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-3
+    """Peak of the one-cycle schedule."""
     size: Annotated[int, Field(ge=75, le=299)] = 75
     """Height and width the 8x8 digits are enlarged to; 75 is the least Inception V4 takes."""
 
@@ -232,6 +237,22 @@ class Recipe(Section):
     quantize: Quantize = Quantize()
     compile: Compile = Compile()
     checks: Checks = Checks()
+
+    @model_validator(mode="after")
+    def _onnx_declares_its_preprocessing(self) -> Self:
+        if self.model.source == "onnx" and self.data.preprocess is None:
+            raise ValueError("an ONNX file does not say what its input is; give data.preprocess")
+        return self
+
+    @model_validator(mode="after")
+    def _mixed_types_need_the_toolkit(self) -> Self:
+        if self.quantize.layers and self.compile.delegate == "cpu":
+            raise ValueError(
+                "quantize.layers mixes types, which only the SyNAP toolkit can build; the CPU "
+                "delegate has no such form (compile.delegate: npu, or only simulate with "
+                "--until quantize)"
+            )
+        return self
 
 
 def recipe_name(path: str) -> str:

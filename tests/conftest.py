@@ -6,6 +6,7 @@ set to the classes' mean features, so that the accuracy is well above chance.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -291,3 +292,25 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_weights(root / "weights.safetensors")
     (root / "tiny.yaml").write_text(RECIPE)
     return root
+
+
+@pytest.fixture(scope="session")
+def first_run(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Setting, Finished]:
+    """A whole run of the recipe for both targets, and what it printed. Read only."""
+    setting = Setting(tiny, tmp_path_factory.mktemp("first") / "artifacts")
+    return setting, setting.run()
+
+
+@pytest.fixture
+def fresh(tiny: Path, tmp_path: Path) -> Setting:
+    """Nothing is made yet."""
+    return Setting(tiny, tmp_path / "artifacts")
+
+
+@pytest.fixture
+def made(first_run: tuple[Setting, Finished], tmp_path: Path) -> Setting:
+    """Everything is made; a copy of the first run's results, the test's own."""
+    setting, done = first_run
+    assert done.code == 0, done.err
+    shutil.copytree(setting.artifacts, tmp_path / "artifacts")
+    return Setting(setting.root, tmp_path / "artifacts")

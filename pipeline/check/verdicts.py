@@ -22,11 +22,12 @@ def judge_stored(
     logits: Entry,
     before: Entry | None,
     reference: Entry | None,
+    label_offset: int,
     thresholds: Thresholds,
     evidence: Evidence,
     file: str,
 ) -> Check:
-    """`judge` on entries of stored logits, whose arrays are in `file`."""
+    """`judge` on entries of stored logits, whose arrays are in `file`; `label_offset` is added to labels."""
 
     def digest(entry: Entry | None) -> str | None:
         return None if entry is None else entry.sha256(file)
@@ -37,6 +38,7 @@ def judge_stored(
         "before": digest(before),
         "reference": digest(reference),
         "samples": samples.digest,
+        "label_offset": label_offset,
         "thresholds": thresholds.model_dump(mode="json"),
         "evidence": evidence,
     }
@@ -52,7 +54,7 @@ def judge_stored(
         ours = load(logits)
         check = judge(
             ours,
-            samples.labels(),
+            samples.labels() + label_offset,
             before=load(before),
             reference=ours if reference is logits else load(reference),
             thresholds=thresholds,

@@ -4,6 +4,7 @@ A rule is a pure function of a histogram. A new rule is one function and one lin
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -65,9 +66,9 @@ def mse(seen: Histogram, options: RangeOptions, type: IntegerType) -> Range:
     below = above = 1.0
     for _ in range(2 if low < 0 < high else 1):
         if high > 0:
-            above = _least(lambda part, held=below: error(held, part))
+            above = _least(partial(error, below))
         if low < 0:
-            below = _least(lambda part, held=above: error(part, held))
+            below = _least(partial(error, above=above))
     return below * low, above * high
 
 

@@ -41,6 +41,7 @@ def trace(model: "torch.nn.Module", size: int, path: Path) -> None:
     SyNAP toolkit does not read; tracing keeps 13, GlobalAveragePool and count_include_pad=0."""
     import torch
 
+    module: Any
     for module in model.modules():
         if hasattr(module, "fused_attn"):  # timm's switch; the fused operator needs opset 14
             module.fused_attn = False

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.artifact import Format
 from pipeline.data.preprocess import Preprocess
+from pipeline.errors import Missing
 from pipeline.progress import Progress
 from pipeline.recipe_file import RecipeFile
 from pipeline.store import Store
@@ -76,6 +77,8 @@ class Stage:
     """The sets of images it reads."""
     tools: tuple[str, ...] = field(default=())
     """Installed packages whose version shapes the result."""
+    missing: Callable[[Settings], list[Missing]] = lambda settings: []
+    """What making it would lack, found within seconds."""
     per_target: bool = False
     """Whether it runs once for every target, rather than once for all."""
     stand_in: Callable[[Settings], str | None] = lambda settings: None

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.errors import Missing
 from pipeline.sources import SOURCES
 from pipeline.stages.stage import Settings, Stage, Work
 
@@ -23,6 +24,11 @@ def _make(work: Work) -> Mapping[str, Any]:
     return description.model_dump(mode="json")
 
 
+def _missing(settings: Settings) -> list[Missing]:
+    model = settings.recipe.recipe.model
+    return SOURCES[model.source].missing(model, settings.weights)
+
+
 STAGE = Stage(
     name="weights",
     version=1,
@@ -32,4 +38,5 @@ STAGE = Stage(
     format="torch",
     options=_options,
     make=_make,
+    missing=_missing,
 )
