@@ -63,14 +63,14 @@ def ours_quantize(folder: Path, images: int, threads: int) -> float:
     from pipeline.quant.make_plan import make_plan, placement_for
     from pipeline.quant.observe import batch_size, observe
     from pipeline.quant.qdq import render_qdq
-    from pipeline.recipe import Quantize
+    from pipeline.recipe import Quantize, Ranges
 
     start = time.perf_counter()
     graph = load_graph(folder / MODEL)
     tensors = placement_for(graph, Quantize()).observed
     crops = batches(folder, images, batch_size(graph, tensors))
     seen = observe(graph, tensors, NORMALIZATION, crops, threads)
-    render_qdq(graph, make_plan(graph, "0" * 64, NORMALIZATION, seen, Quantize()))
+    render_qdq(graph, make_plan(graph, "0" * 64, NORMALIZATION, seen, Quantize(), Ranges()))
     save_graph(graph, folder / "ours.onnx")
     return time.perf_counter() - start
 

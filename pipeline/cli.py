@@ -5,9 +5,11 @@ Heavy libraries are imported where they are used, so that `--help` and errors co
 
 import json
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -131,24 +133,41 @@ def _with_title(data: dict[str, Any]) -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **data}
 
 
+class _Interrupts:
+    """Remembers Ctrl-C, because libraries in C may turn its KeyboardInterrupt into an error of
+    their own, which would then be shown as if the run had failed."""
+
+    def __init__(self) -> None:
+        self.seen = False
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored
+            signal.signal(signal.SIGINT, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> NoReturn:
+        self.seen = True
+        raise KeyboardInterrupt
+
+
 def main() -> NoReturn:
     """Run the command line; every error becomes a few lines and an exit code."""
     debug = "--debug" in sys.argv[1:]
     if debug:  # wherever it stands
         sys.argv = [word for word in sys.argv if word != "--debug"]
+    interrupts = _Interrupts()
     try:
         app(standalone_mode=True)
-    except PipelineError as error:
-        _fail(str(error), error.exit_code, debug)
-    except KeyboardInterrupt:
-        _fail("interrupted; the same command goes on where it was", 130, debug)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except Exception as error:  # noqa: BLE001 - the last resort, so that nobody meets a traceback
-        kind = type(error).__name__
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        # typer itself makes a silent exit of Ctrl-C.
+        if interrupts.seen and not (isinstance(error, SystemExit) and error.code == 0):
+            _fail("interrupted; the same command goes on where it was", 130, debug)
+        if isinstance(error, SystemExit):
+            raise
+        if isinstance(error, PipelineError):
+            _fail(str(error), error.exit_code, debug)
         hint = "run again with --debug for the traceback"
-        _fail(f"unexpected {kind}: {error}\n  {hint}", 3, debug)
+        _fail(f"unexpected {type(error).__name__}: {error}\n  {hint}", 3, debug)
     sys.exit(0)
 
 

@@ -20,6 +20,7 @@ from pipeline.stages import chain_of, stages_until
 from pipeline.stages.stage import Stage
 from pipeline.store import Store
 from pipeline.synap.handover import CPU_NOTICE, Handover, decide_handover
+from pipeline.system_errors import system_errors_explained
 from pipeline.targets import load_target, target_names
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def make_job(
     names = target_names() if target.lower() == "all" else (target,)
     targets = tuple(load_target(name) for name in names)
     file = load_recipe(config, overrides)
-    chain = chain_of(file.recipe.model.source)
+    chain = chain_of(file.recipe)
     _require_stage(until, chain)
     return Job(
         recipe=file,
@@ -69,7 +70,10 @@ def run(job: Job, *, strict: bool, as_json: bool) -> int:
     bundles = []
     for result, report in zip(results, reports, strict=True):
         folder = _results_folder(job, result)
-        with store.lock(f"results-{job.recipe.name}-{folder.name}"):
+        with (
+            system_errors_explained(f"writing the results to {folder}", job.artifacts),
+            store.lock(f"results-{job.recipe.name}-{folder.name}"),
+        ):
             bundle = _publish(result, folder)
             write_text(folder / "report.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
         if bundle is not None:
@@ -124,7 +128,8 @@ def evaluate(
     store = Store(artifacts.resolve() / ".store", terminal.note)
     samples = _images_in(data, images, store, terminal)
     artifact = Artifact(file, format, digest_of_path(file), file.stat().st_size)
-    entry = outputs_of(artifact, samples, preprocess, store, threads or _cores(), terminal)
+    with system_errors_explained(f"running {file.name}", store.root.parent):
+        entry = outputs_of(artifact, samples, preprocess, store, threads or _cores(), terminal)
     check = judge(
         np.load(entry.path(LOGITS), allow_pickle=False),
         samples.labels(),
@@ -153,7 +158,7 @@ def _has_weights(job: Job, store: Store) -> bool:
         return False
     try:
         fields = key_fields(stage, settings, {}, None)
-    except StageError:  # no file, or an unreadable one: the source says so among all that is missing
+    except StageError:  # an unreadable file: the source says so, among all that is missing
         return False
     return store.find(stage.name, fields) is not None
 

@@ -5,7 +5,6 @@ its result depends on, makes the result where the store has none, runs it on the
 and judges it against the stage before and against the float reference.
 """
 
-import errno
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from pipeline.artifact import Artifact
 from pipeline.check.result import Check
 from pipeline.check.verdicts import judge_stored
 from pipeline.data.preprocess import Preprocess
-from pipeline.errors import PipelineError, StageError
+from pipeline.errors import PipelineError
 from pipeline.evaluate import LOGITS, outputs_of
 from pipeline.process import measured, version_of
 from pipeline.progress import Progress
@@ -25,10 +24,12 @@ from pipeline.stages import REFERENCE
 from pipeline.stages.stage import Settings, Stage, Work
 from pipeline.store import Entry, Store
 from pipeline.synap.handover import Handover
+from pipeline.system_errors import system_errors_explained
 from pipeline.targets import Target
 
 if TYPE_CHECKING:
     from pipeline.data.draw import SampleSets
+    from pipeline.data.samples import Samples
 
 
 @dataclass(frozen=True)
@@ -130,9 +131,13 @@ def key_fields(
         "version": stage.version,
         "options": dict(stage.options(settings)),
         "takes": {name: taken[name] for name in stage.takes},
-        "samples": {name: getattr(samples, name).digest for name in stage.samples},
+        "samples": {name: _digest(getattr(samples, name)) for name in stage.samples},
         "tools": {name: version_of(name) for name in stage.tools},
     }
+
+
+def _digest(samples: "Samples | None") -> str | None:
+    return None if samples is None else samples.digest
 
 
 def _advance(
@@ -159,7 +164,7 @@ def _advance(
             job.threads,
             progress,
         )
-        with measured() as cost, _Translated(stage.name, folder):
+        with measured() as cost:
             details = stage.make(work)
         return {
             "details": dict(details),
@@ -167,7 +172,8 @@ def _advance(
             "peak_rss_mb": cost.peak_rss_mb,
         }
 
-    entry = store.get(stage.name, fields, build)
+    with system_errors_explained(stage.name, job.artifacts):
+        entry = store.get(stage.name, fields, build)
     results = {name: (entry.path(file), entry.sha256(file)) for name, file in stage.gives.items()}
     state = replace(state, results={**state.results, **results})
     state = replace(state, settings=_with_preprocess(state))
@@ -206,10 +212,11 @@ def _check(
     progress: Progress,
 ) -> tuple[_State, Check]:
     stand_in = stage.stand_in(state.settings)
-    if stand_in is not None:
-        logits = state.logits[stand_in]
-    else:
-        with _Translated(f"checking {stage.name}", store.root):
+    before = list(state.logits.values())[-1] if state.logits else None
+    with system_errors_explained(f"checking {stage.name}", job.artifacts):
+        if stand_in is not None:
+            logits = state.logits[stand_in]
+        else:
             logits = outputs_of(
                 artifact,
                 samples.evaluation,
@@ -218,57 +225,19 @@ def _check(
                 job.threads,
                 progress,
             )
-    before = list(state.logits.values())[-1] if state.logits else None
-    everything = {**state.logits, stage.name: logits}
-    check = judge_stored(
-        store,
-        samples.evaluation,
-        logits=logits,
-        before=before,
-        reference=everything.get(REFERENCE),
-        label_offset=job.recipe.recipe.model.label_offset,
-        thresholds=getattr(job.recipe.recipe.checks, stage.name),
-        evidence="measured" if stand_in is None else "predicted",
-        file=LOGITS,
-    )
+        everything = {**state.logits, stage.name: logits}
+        check = judge_stored(
+            store,
+            samples.evaluation,
+            logits=logits,
+            before=before,
+            reference=everything.get(REFERENCE),
+            label_offset=job.recipe.recipe.model.label_offset,
+            thresholds=getattr(job.recipe.recipe.checks, stage.name),
+            evidence="measured" if stand_in is None else "predicted",
+            file=LOGITS,
+        )
     return replace(state, logits=everything), check
-
-
-class _Translated:
-    """Turn what the system raises inside a stage into an error that says where and what to do."""
-
-    def __init__(self, where: str, folder: Path) -> None:
-        self._where, self._folder = where, folder
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: object
-    ) -> None:
-        if isinstance(error, MemoryError):
-            raise StageError(
-                "there is not enough memory", where=self._where, hint="close other programs"
-            ) from error
-        if _is_disk_full(error):
-            raise StageError(
-                "the disk is full; nothing half made was left behind",
-                where=self._where,
-                hint=f"make room on the disk of {self._folder.parent} and run the same command again",
-            ) from error
-        if isinstance(error, OSError):
-            raise StageError(str(error), where=self._where) from error
-
-
-def _is_disk_full(error: BaseException | None) -> bool:
-    """Also when a library wrapped the system's error in one of its own."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        if "No space left on device" in str(error):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def plan(

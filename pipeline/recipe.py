@@ -74,9 +74,9 @@ class TrainOptions(Section):
     """The short training of the `digits` source."""
 
     seed: int = 0
-    epochs: Count = 12
+    epochs: Count = 10
     batch: Annotated[int, Field(ge=2)] = 32
-    learning_rate: Annotated[float, Field(gt=0)] = 3e-3
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     """Peak of the one-cycle schedule."""
     size: Annotated[int, Field(ge=75, le=299)] = 75
     """Height and width the 8x8 digits are enlarged to; 75 is the least Inception V4 takes."""
@@ -120,6 +120,20 @@ class Data(Section):
     """An image that cannot be decoded: stop with its name, or leave it out and count it."""
 
 
+class Equalize(Section):
+    """Float-preserving rewrites that make ranges easier to quantize."""
+
+    dead_channels: bool = True
+    """Remove channels from the weights that are always zero in calibration."""
+    cross_layer: bool = True
+    """Give the channels of neighbouring layers equal ranges."""
+    high_bias: bool = True
+    """Move the offset of activations that never come near zero into the layers behind."""
+    max_calibration_error: Annotated[float, Field(gt=0)] = 0.01
+    """Largest change of a logit on the calibration images, as a part of the largest logit; more is
+    an error, because the rewrites are exact there but for rounding."""
+
+
 class Ranges(Section):
     """How the range of an activation is chosen from what calibration saw."""
 
@@ -143,7 +157,13 @@ class Quantize(Section):
     """Layers, by node name of the exported Graph, whose weights and result have another type:
     `int16` (powers of two, about 2 to 3 times as slow on the NPU) or `float16`. Such a model is
     handed over as float ONNX with a metafile only."""
-    ranges: Ranges = Ranges()
+    ranges: Ranges | Literal["auto"] = "auto"
+    """A rule, or `auto`: rules, equalized or not and bias corrections are tried on the selection
+    images, and the best by logit SQNR is taken."""
+    bias_correction: Literal["auto", "sequential", "fast", "none"] = "auto"
+    """`sequential`: each layer's mean is put back with all earlier layers quantized. `fast`: from
+    the float layers' mean inputs, in one pass. `auto`: tried as well where ranges are `auto`, else
+    sequential."""
     weights: Literal["minmax", "mse"] = "mse"
     """How the scales of weights are chosen: all values covered, or least squared error."""
 
@@ -213,6 +233,7 @@ class Checks(Section):
 
     weights: Thresholds = Thresholds()
     export: Thresholds = Thresholds()
+    equalize: Thresholds = Thresholds()
     quantize: Thresholds = Thresholds()
     compile: Thresholds = Thresholds()
 
@@ -234,6 +255,8 @@ class Recipe(Section):
     """Version of this schema: 1."""
     model: Model
     data: Data
+    equalize: Equalize | None = Equalize()
+    """Leave it out for the defaults; `null` for no such stage."""
     quantize: Quantize = Quantize()
     compile: Compile = Compile()
     checks: Checks = Checks()
@@ -242,6 +265,14 @@ class Recipe(Section):
     def _onnx_declares_its_preprocessing(self) -> Self:
         if self.model.source == "onnx" and self.data.preprocess is None:
             raise ValueError("an ONNX file does not say what its input is; give data.preprocess")
+        return self
+
+    @model_validator(mode="after")
+    def _auto_needs_selection_images(self) -> Self:
+        if self.quantize.ranges == "auto" and self.data.selection is None:
+            raise ValueError(
+                "quantize.ranges: auto ranks candidates on data.selection, which is not given"
+            )
         return self
 
     @model_validator(mode="after")

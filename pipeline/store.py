@@ -88,8 +88,8 @@ class Store:
                 return entry
             partial = folder.with_suffix(".partial")
             shutil.rmtree(partial, ignore_errors=True)  # of a killed run
-            partial.mkdir()
             try:
+                partial.mkdir()
                 about = dict(build(partial))
                 record = _write_record(
                     partial, {"fields": dict(fields), "files": _describe_files(partial), **about}

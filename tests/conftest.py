@@ -139,6 +139,12 @@ def call(argv: Sequence[str], **changes: str) -> Finished:
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
+def pipeline_run(recipe: Path, artifacts: Path, *words: str) -> Finished:
+    """`pipeline run … --json` on a recipe of the test's own."""
+    argv = [sys.executable, "-m", "pipeline", "run", str(recipe), "--artifacts", str(artifacts)]
+    return call([*argv, "--threads", "2", "--json", *words])
+
+
 def picture(label: int, number: int) -> Image.Image:
     """A picture whose colours depend on its class, with noise of its own."""
     random = np.random.default_rng([label, number])
@@ -253,7 +259,7 @@ def lab() -> Any:
             made.__name__: made
             for made in (
                 *(call, environment, picture, write_images, view_of, crops_of),
-                *(save_architecture, export_graph),
+                *(save_architecture, export_graph, pipeline_run),
             )
         },
         SYNSETS=SYNSETS,

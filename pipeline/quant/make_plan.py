@@ -8,14 +8,15 @@ import numpy as np
 from pipeline.data.preprocess import Normalization
 from pipeline.errors import UsageError
 from pipeline.quant.input_range import InputPlan, plan_input
-from pipeline.quant.layers import array_of, find_layers
+from pipeline.quant.layers import Layer, array_of, find_layers
 from pipeline.quant.observe import Ranges
 from pipeline.quant.placement import KEEPS_SCALE, Placement, place
 from pipeline.quant.plan import TYPES, BiasPlan, Plan, TensorPlan
 from pipeline.quant.rules import choose_range, describe_rule
 from pipeline.quant.scheme import asymmetric, power_of_two
-from pipeline.quant.weight_plan import plan_weights
+from pipeline.quant.weight_plan import WeightScales, find_scales, plan_weights
 from pipeline.recipe import DataType, Quantize, Scheme
+from pipeline.recipe import Ranges as RangeOptions
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -33,21 +34,34 @@ def placement_for(graph: "ir.Model", options: Quantize) -> Placement:
     return place(graph.graph, concat_shares=options.data_type != "uint8")
 
 
+Prepared = tuple[Placement, list[tuple[Layer, WeightScales]]]
+
+
+def prepare(graph: "ir.Model", options: Quantize) -> Prepared:
+    """What a Plan takes from the Graph and the options alone, whatever the range rule."""
+    _require_layers(graph, options)
+    placement = placement_for(graph, options)
+    layers = find_layers(graph, placement)
+    return placement, [(layer, find_scales(layer, options)) for layer in layers]
+
+
 def make_plan(
     graph: "ir.Model",
     graph_sha256: str,
     normalization: Normalization,
     ranges: Ranges,
     options: Quantize,
+    rule: RangeOptions,
+    prepared: Prepared | None = None,
 ) -> Plan:
     """Decide every scale and zero point. Pure: equal arguments give the Plan equal to the byte.
 
-    Raises UsageError for a layer in the recipe that the Graph does not have.
+    `prepared` is what `prepare` gives for these options, where several rules are tried. Raises
+    UsageError for a layer in the recipe that the Graph does not have.
     """
-    placement = placement_for(graph, options)
-    _require_layers(graph, options)
+    placement, layers = prepared or prepare(graph, options)
     entry = plan_input(normalization, options.data_type)
-    activations = _plan_activations(placement, ranges, entry, options)
+    activations = _plan_activations(placement, ranges, entry, options, rule)
     weights: dict[str, TensorPlan] = {}
     biases: dict[str, BiasPlan] = {}
     constants = {value.name: value for value in graph.graph.initializers.values()}
@@ -56,13 +70,14 @@ def make_plan(
         weights[name] = _affine(
             float(values.min()), float(values.max()), options.data_type, options.scheme, "constant"
         )
-    for layer in find_layers(graph, placement):
+    for layer, scales in layers:
         if options.layers.get(layer.node) == "float16":
             continue
         source = activations.get(layer.source)
         offset = entry.offset if layer.source == placement.activations[0] else 0.0
-        planned = plan_weights(layer, None if source is None else source.scale[0], offset, options)
-        weights[layer.weight_name], bias = planned
+        source_scale = None if source is None else source.scale[0]
+        planned, bias = plan_weights(layer, scales, source_scale, offset, options)
+        weights[layer.weight_name] = planned
         if bias is not None:
             biases[layer.node] = bias
     return Plan(
@@ -79,7 +94,11 @@ def make_plan(
 
 
 def _plan_activations(
-    placement: Placement, ranges: Ranges, entry: InputPlan, options: Quantize
+    placement: Placement,
+    ranges: Ranges,
+    entry: InputPlan,
+    options: Quantize,
+    rule: RangeOptions,
 ) -> dict[str, TensorPlan]:
     planned: dict[str, TensorPlan] = {}
     types = _types(placement, options)
@@ -103,13 +122,13 @@ def _plan_activations(
             )
         else:
             chosen = [
-                choose_range(ranges[member], options.ranges, TYPES[type])
+                choose_range(ranges[member], rule, TYPES[type])
                 for member in placement.merged[name]
                 if member not in placement.fixed
             ]
             low, high = min(c[0] for c in chosen), max(c[1] for c in chosen)
             scheme: Scheme = options.scheme if type == options.data_type else "dynamic_fixed_point"
-            planned[name] = _affine(low, high, type, scheme, describe_rule(options.ranges))
+            planned[name] = _affine(low, high, type, scheme, describe_rule(rule))
     return planned
 
 

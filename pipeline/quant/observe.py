@@ -50,7 +50,7 @@ def observe(
     """
     histograms = {name: Histogram() for name in tensors}
     with ThreadPoolExecutor(threads) as pool:
-        for batch in _run_watched(graph, tensors, normalization, batches, threads):
+        for batch in run_watched(graph, tensors, normalization, batches, threads):
             # Counting releases the interpreter's lock, and every tensor has a histogram of its own.
             list(pool.map(_count, tensors, histograms.values(), batch))
     return histograms
@@ -73,13 +73,17 @@ def activation_bytes(graph: "ir.Model", tensors: Sequence[str]) -> int:
     return total
 
 
-def _run_watched(
+def run_watched(
     graph: "ir.Model",
     tensors: Sequence[str],
     normalization: Normalization,
     batches: Iterable[NDArray[np.uint8]],
     threads: int,
 ) -> Iterator[list[NDArray[np.float32]]]:
+    """Run the graph over batches of crops; of each, the tensors `[N, ...]` in the order asked for.
+
+    The arrays are overwritten by the next batch.
+    """
     import onnx_ir as ir
 
     from pipeline.runners.onnx import make_session
@@ -98,17 +102,20 @@ def _run_watched(
             outputs.pop()
     wanted = [name for name in tensors if name != input_name]
     buffers: dict[str, NDArray[np.float32]] = {}
+    rows = 0
     binding = session.io_binding()
     for crops in batches:
         images = normalization.apply(crops)
-        if not buffers or len(images) > len(next(iter(buffers.values()))):
+        if len(images) > rows:
+            rows = len(images)
             buffers = _buffers(session, wanted, input_name, images)
         # The same memory every time: fresh pages for 100 MB an image cost more than counting them.
         binding.bind_cpu_input(input_name, images)
         views = {name: buffer[: len(images)] for name, buffer in buffers.items()}
         for name, view in views.items():
             binding.bind_output(name, "cpu", 0, np.float32, view.shape, view.ctypes.data)
-        session.run_with_iobinding(binding)
+        if views:  # else only the input is watched
+            session.run_with_iobinding(binding)
         yield [images if name == input_name else views[name] for name in tensors]
 
 
@@ -119,6 +126,8 @@ def _buffers(
     images: NDArray[np.float32],
 ) -> dict[str, NDArray[np.float32]]:
     """Memory for a batch of every tensor, shaped as one image shows."""
+    if not tensors:
+        return {}  # an empty list of names would mean all outputs
     one = session.run(tensors, {input_name: images[:1]})
     return {
         name: np.empty((len(images), *array.shape[1:]), np.float32)

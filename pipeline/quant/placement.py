@@ -126,7 +126,9 @@ def activation_bounds(node: "ir.Node") -> tuple[float, float | None]:
     if node.op_type == "Relu":
         return 0.0, None
     bounds = [
-        None if value is None or value.const_value is None else float(value.const_value.numpy().item())
+        None
+        if value is None or value.const_value is None
+        else float(value.const_value.numpy().item())
         for value in (*node.inputs[1:3], None, None)
     ]
     return (-math.inf if bounds[0] is None else bounds[0]), bounds[1]

@@ -4,6 +4,8 @@ The bias is int32 at the scale of the input times that of the weights, which TFL
 hardware impose; where it would not fit, the weights' scale is raised until it does.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,28 +20,47 @@ LARGEST_BIAS = 2**30
 Float = NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class WeightScales:
+    """The integers of a layer's weights before its bias has a say: they depend on the weights
+    alone, so that candidates which differ in ranges share them."""
+
+    data_type: DataType
+    scheme: Scheme
+    axis: int | None
+    scales: Float
+    zero_points: NDArray[np.int64]
+
+
+def find_scales(layer: Layer, options: Quantize) -> WeightScales:
+    """The scales of a layer's weights, by its own type or the recipe's."""
+    own = options.layers.get(layer.node)
+    data_type: DataType = "int16" if own == "int16" else options.data_type
+    scheme: Scheme = "dynamic_fixed_point" if own == "int16" else options.scheme
+    axis = layer.axis if scheme == "perchannel_symmetric_affine" else None
+    scales, zeros = scale_weights(
+        layer.weight, axis, weight_type(data_type), scheme, options.weights
+    )
+    return WeightScales(data_type, scheme, axis, scales, zeros)
+
+
 def plan_weights(
-    layer: Layer, source_scale: float | None, offset: float, options: Quantize
+    layer: Layer, found: WeightScales, source_scale: float | None, offset: float, options: Quantize
 ) -> tuple[TensorPlan, BiasPlan | None]:
     """Plan a layer whose input has this scale (None: it is float, and so is the bias then).
 
     `offset` is what every input value lacks on its grid of integers; the bias makes up for it.
     """
-    own = options.layers.get(layer.node)
-    data_type: DataType = "int16" if own == "int16" else options.data_type
-    scheme: Scheme = "dynamic_fixed_point" if own == "int16" else options.scheme
-    type = weight_type(data_type)
-    axis = layer.axis if scheme == "perchannel_symmetric_affine" else None
-    scales, zeros = scale_weights(layer.weight, axis, type, scheme, options.weights)
+    scales = found.scales
     correction = offset * layer.channel_sums
     raised = scales
     if source_scale is not None:
-        raised = _raise(scales, layer.bias + correction, source_scale, scheme)
+        raised = _raise(scales, layer.bias + correction, source_scale, found.scheme)
     tensor = TensorPlan(
-        data_type=data_type,
+        data_type=found.data_type,
         scale=tuple(float(scale) for scale in raised),
-        zero_point=tuple(int(zero) for zero in zeros),
-        axis=axis,
+        zero_point=tuple(int(zero) for zero in found.zero_points),
+        axis=found.axis,
         source=options.weights
         if np.array_equal(raised, scales)
         else f"{options.weights}, raised for the bias",

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -24,6 +25,8 @@ from pipeline.progress import Bar
 
 QUIET_SECONDS = 5.0
 """Off a terminal, work that takes longer leaves one line behind."""
+_PLAIN: Any = {"highlight": False, "markup": False, "emoji": False}
+"""Reasons and paths are shown as they are, whatever brackets and colons they have."""
 _STYLES = {"PASS": "green", "FAIL": "bold red", "UNDECIDED": "yellow", "SKIPPED": "magenta"}
 
 
@@ -31,7 +34,7 @@ class Terminal:
     """The `Progress` of the command line. Everything goes to stderr; stdout is for results."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True, highlight=False)
+        self.console = Console(stderr=True, **_PLAIN)
 
     @contextmanager
     def bar(self, text: str, total: float) -> Iterator[Bar]:
@@ -40,7 +43,7 @@ class Terminal:
             yield _Uncounted()
             seconds = time.monotonic() - start
             if seconds > QUIET_SECONDS:
-                self.console.print(f"{text}: {seconds:.0f} s", markup=False)
+                self.console.print(f"{text}: {seconds:.0f} s")
             return
         columns = (
             TextColumn("{task.description}"),
@@ -73,7 +76,7 @@ def print_results(
     results: Sequence[TargetResult], bundles: Sequence[tuple[Path, str]], fallback: str
 ) -> None:
     """The closing table, the reasons of the verdicts, and the files that were made."""
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
+    console = Console(width=None if sys.stdout.isatty() else 100, **_PLAIN)
     rows = _rows(results)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading, justify in (
@@ -106,7 +109,7 @@ def print_results(
     if fallback:
         console.print(Text(f"compile: fell back to the CPU delegate: {fallback}", style="yellow"))
     for path, notice in bundles:
-        console.print(f"{path}  ({notice})" if notice else str(path), soft_wrap=True, markup=False)
+        console.print(f"{path}  ({notice})" if notice else str(path), soft_wrap=True)
     if all(stage.cached for _, stage in rows):
         console.print("Nothing was computed: everything was in the store.")
 

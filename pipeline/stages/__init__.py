@@ -2,20 +2,34 @@
 
 from collections.abc import Sequence
 
-from pipeline.recipe import SourceName
-from pipeline.stages import compile, export, import_onnx, quantize, weights
+from pipeline.recipe import Recipe
+from pipeline.stages import compile, equalize, export, import_onnx, quantize, weights
 from pipeline.stages.stage import Stage
 
-STAGES: tuple[Stage, ...] = (weights.STAGE, export.STAGE, quantize.STAGE, compile.STAGE)
-"""The whole chain, for models that PyTorch makes."""
+STAGES: tuple[Stage, ...] = (
+    weights.STAGE,
+    export.STAGE,
+    equalize.STAGE,
+    quantize.STAGE,
+    compile.STAGE,
+)
+"""The whole chain."""
 
-FROM_ONNX: tuple[Stage, ...] = (import_onnx.STAGE, *STAGES[2:])
-"""The chain of a model that comes as float ONNX: it starts at what `export` gives."""
 
-
-def chain_of(source: SourceName) -> tuple[Stage, ...]:
-    """The chain for models of this source."""
-    return FROM_ONNX if source == "onnx" else STAGES
+def chain_of(recipe: Recipe) -> tuple[Stage, ...]:
+    """The chain of a recipe: a model that comes as float ONNX starts at what `export` gives, and
+    `equalize: null` leaves that stage out."""
+    chain = list(STAGES)
+    if recipe.model.source == "onnx":
+        chain = [import_onnx.STAGE, *chain[2:]]
+    if recipe.equalize is None:
+        chain = [
+            quantize.WITHOUT_EQUALIZE if stage is quantize.STAGE else stage
+            for stage in chain
+            if stage is not equalize.STAGE
+        ]
+    check_chain(chain)
+    return tuple(chain)
 
 
 def stages_until(until: str | None, chain: Sequence[Stage]) -> tuple[Stage, ...]:
@@ -36,7 +50,3 @@ def check_chain(stages: Sequence[Stage]) -> None:
         assert not lacking, f"stage {stage.name} takes {lacking}, which no stage before it gives"
         assert stage.artifact in stage.gives, f"stage {stage.name} checks what it does not give"
         given |= set(stage.gives)
-
-
-check_chain(STAGES)
-check_chain(FROM_ONNX)

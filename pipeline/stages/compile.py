@@ -39,7 +39,7 @@ def _make(work: Work) -> Mapping[str, Any]:
     return build_for_npu(
         toolkit=handover.toolkit,
         target=work.settings.target,
-        graph=work.taken["graph"],
+        graph=work.taken["base"],
         options=work.settings.recipe.recipe.quantize,
         crops=work.samples.calibration.crops(work.settings.model_input, 1, workers=work.threads),
         folder=work.folder,
@@ -51,7 +51,7 @@ def _make(work: Work) -> Mapping[str, Any]:
 STAGE = Stage(
     name="compile",
     version=1,
-    takes=("graph", "qdq"),
+    takes=("base", "qdq"),
     gives={"bundle": BUNDLE},
     artifact="bundle",
     format="synap",

@@ -12,7 +12,10 @@ MODEL = "model"
 
 def _options(settings: Settings) -> Mapping[str, Any]:
     model = settings.recipe.recipe.model
-    return {"source": model.source, **SOURCES[model.source].identity(model, settings.weights)}
+    # Only by being in the key is a demand also made of a model that is in the store already.
+    demanded = {} if model.sha256 is None else {"demanded_sha256": model.sha256}
+    identity = SOURCES[model.source].identity(model, settings.weights)
+    return {"source": model.source, **identity, **demanded}
 
 
 def _make(work: Work) -> Mapping[str, Any]:

@@ -34,11 +34,18 @@ class Kept:
 
         return self.store.get("outputs", {"seed": seed}, build)
 
-    def judge(self, logits: Entry, before: Entry, reference: Entry, **thresholds: Any) -> Any:
+    def judge(
+        self,
+        logits: Entry,
+        before: Entry,
+        reference: Entry,
+        label_offset: int = 0,
+        **thresholds: Any,
+    ) -> Any:
         images: Any = Images()
         return judge_stored(
             self.store, images, logits=logits, before=before, reference=reference,
-            thresholds=Thresholds(**thresholds), evidence="measured", file="logits.npy",
+            thresholds=Thresholds(**thresholds), evidence="measured", file="logits.npy", label_offset=label_offset,
         )  # fmt: skip
 
     @property
@@ -73,6 +80,21 @@ def test_whatever_enters_a_verdict_is_in_its_key(kept: Kept) -> None:
     for logits, before, reference, thresholds in arguments:
         kept.judge(logits, before, reference, **thresholds)
     assert kept.verdicts == len(arguments)
+
+
+def test_a_label_offset_moves_the_labels_and_is_in_the_key(kept: Kept) -> None:
+    one = kept.logits(1)
+    logits = np.load(one.path("logits.npy"))
+    for offset in (0, 1):
+        labels = np.arange(100) % 9 + offset
+        images: Any = Images()
+        images.labels = lambda: np.arange(100) % 9
+        check = judge_stored(
+            kept.store, images, logits=one, before=None, reference=None, thresholds=Thresholds(),
+            evidence="measured", file="logits.npy", label_offset=offset,
+        )  # fmt: skip
+        assert check.top1 == pytest.approx((logits.argmax(1) == labels).mean())
+    assert kept.verdicts == 2
 
 
 def test_a_stored_verdict_reads_no_logits(kept: Kept) -> None:

@@ -39,12 +39,12 @@ def test_the_split_is_by_content_and_does_not_move() -> None:
     dataset = open_digits(None)
     held = {content_digest(dataset.content(item.id)) for item in dataset.listing()}
     trained = {content_digest(image.tobytes()) for image in training}
-    assert len(training) == 1007 and len(dataset.listing()) == 790
-    assert training.shape == (1007, 8, 8) and training.dtype == np.uint8
+    assert len(training) == 1354 and len(dataset.listing()) == 443
+    assert training.shape == (1354, 8, 8) and training.dtype == np.uint8
     assert labels.dtype == np.int64
     assert not held & trained
-    assert max(int(digest[:2], 16) for digest in trained) < 134
-    assert min(int(digest[:2], 16) for digest in held) >= 134
+    assert max(int(digest[:2], 16) for digest in trained) < 184
+    assert min(int(digest[:2], 16) for digest in held) >= 184
 
 
 def test_both_sides_have_every_class() -> None:

@@ -15,10 +15,11 @@ NORMALIZATION = Preprocess(size=8).normalization
 
 
 def plan_of(model: ir.Model, images: np.ndarray, **options: object) -> Plan:
-    quantize = Quantize(**options)  # type: ignore[arg-type]
+    quantize = Quantize(**{"ranges": Ranges(), **options})  # type: ignore[arg-type]
     tensors = placement_for(model, quantize).observed
     seen = observe(model, tensors, NORMALIZATION, [images], 1)
-    return make_plan(model, "0" * 64, NORMALIZATION, seen, quantize)
+    assert isinstance(quantize.ranges, Ranges)
+    return make_plan(model, "0" * 64, NORMALIZATION, seen, quantize, quantize.ranges)
 
 
 @pytest.mark.parametrize("rule", ["minmax", "moving_average", "percentile", "mse", "entropy"])

@@ -10,7 +10,7 @@ from pipeline.quant.make_plan import make_plan, placement_for
 from pipeline.quant.observe import observe
 from pipeline.quant.plan import Plan
 from pipeline.quant.qdq import render_qdq
-from pipeline.recipe import Quantize
+from pipeline.recipe import Quantize, Ranges
 from pipeline.runners.onnx import make_session
 
 NORMALIZATION = Preprocess(size=8).normalization
@@ -32,7 +32,7 @@ def quantized(
     """The Plan, the float logits and the rendering of a model calibrated on these images."""
     tensors = placement_for(model, options).observed
     seen = observe(model, tensors, NORMALIZATION, np.array_split(images, 2), 1)
-    plan = make_plan(model, "0" * 64, NORMALIZATION, seen, options)
+    plan = make_plan(model, "0" * 64, NORMALIZATION, seen, options, Ranges())
     float_bytes = ir.to_proto(model).SerializeToString()
     reference = make_session(float_bytes, 1).run(None, {"input": NORMALIZATION.apply(images)})[0]
     render_qdq(model, plan)
@@ -155,6 +155,7 @@ def test_first_layer_makes_up_for_the_half_step_of_the_mean(build) -> None:  # t
         NORMALIZATION,
         observe(model, ["input", "logits"], NORMALIZATION, [images], 1),
         OPTIONS[0],
+        Ranges(),
     )
     on_grid = make_session(ir.to_proto(model).SerializeToString(), 1).run(
         None, {"input": entry.normalization.apply(images)}

@@ -1,0 +1,1 @@
+"""Lowering: the same Graph and Plan as an integer TFLite file."""

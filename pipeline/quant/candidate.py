@@ -1,0 +1,140 @@
+"""One way to quantize: a Graph, a range rule and a kind of bias correction, made into a Plan."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.graph.file import load_graph, preprocess_in
+from pipeline.progress import Progress
+from pipeline.quant.bias_correction import (
+    correct_fast,
+    correct_sequentially,
+    images_within,
+    mean_inputs,
+)
+from pipeline.quant.make_plan import Prepared, make_plan, prepare
+from pipeline.quant.observe import Ranges
+from pipeline.quant.plan import Plan
+from pipeline.quant.qdq import render_qdq
+from pipeline.recipe import Quantize
+from pipeline.recipe import Ranges as RangeOptions
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+Correction = Literal["none", "fast", "sequential"]
+Batches = Callable[[int], Iterable[NDArray[np.uint8]]]
+
+CORRECTION_MEMORY = 768 << 20
+"""Bytes of tensors that sequential correction may hold; it works on as many images as fit."""
+MOST_IMAGES = 64
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What is tried."""
+
+    graph: str
+    """`export` or `equalize`: the stage whose Graph is quantized."""
+    rule: RangeOptions
+    correction: Correction
+
+
+class Base:
+    """A float Graph with what was seen of it, from which candidates are made.
+
+    `batches(n)` gives the calibration crops, `n` at a time.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        sha256: str,
+        options: Quantize,
+        ranges: Ranges,
+        batches: Batches,
+        threads: int,
+        progress: Progress,
+    ) -> None:
+        self.path, self.sha256 = path, sha256
+        self._options, self._ranges, self._batches = options, ranges, batches
+        self._threads, self._progress = threads, progress
+        self._plans: dict[tuple[RangeOptions, Correction], Plan] = {}
+
+    @cached_property
+    def graph(self) -> "ir.Model":
+        return load_graph(self.path)
+
+    @cached_property
+    def _prepared(self) -> Prepared:
+        return prepare(self.graph, self._options)
+
+    @cached_property
+    def _normalization(self) -> Any:
+        return preprocess_in(self.graph, str(self.path)).normalization
+
+    @cached_property
+    def _means(self) -> Any:
+        layers = [layer for layer, _ in self._prepared[1]]
+        return mean_inputs(self.graph, layers, self._normalization, self._batches(1), self._threads)
+
+    def plan(self, rule: RangeOptions, correction: Correction) -> Plan:
+        """The Plan by this rule and correction; asked for again, it is not made again."""
+        key = (rule, correction)
+        if key not in self._plans:
+            self._plans[key] = self._make(rule, correction)
+        return self._plans[key]
+
+    def _make(self, rule: RangeOptions, correction: Correction) -> Plan:
+        if correction == "none":
+            return make_plan(
+                self.graph, self.sha256, self._normalization, self._ranges, self._options, rule,
+                self._prepared,
+            )  # fmt: skip
+        plan = self.plan(rule, "none")
+        placement, layers = self._prepared
+        if correction == "fast":
+            return correct_fast(
+                self.graph, plan, [layer for layer, _ in layers], self._means, self._threads
+            )
+        count = min(images_within(self.graph, CORRECTION_MEMORY), MOST_IMAGES)
+        crops = _first(self._batches(1), count)
+        total = len(list(self.graph.graph))
+        with self._progress.bar(f"correcting biases on {len(crops)} images", total) as bar:
+            return correct_sequentially(
+                self.graph, plan, placement, self._normalization, crops, self._threads, bar
+            )
+
+    def render(self, plan: Plan) -> "ir.Model":
+        """The QDQ ONNX of a Plan, in a graph of its own."""
+        graph = load_graph(self.path)
+        render_qdq(graph, plan)
+        return graph
+
+
+def _first(batches: Iterable[NDArray[np.uint8]], count: int) -> NDArray[np.uint8]:
+    """The first `count` crops."""
+    found: list[NDArray[np.uint8]] = []
+    for batch in batches:
+        found.extend(batch[: count - len(found)])
+        if len(found) == count:
+            break
+    return np.stack(found)
+
+
+def logits_of(
+    model: "ir.Model", plan: Plan, crops: Sequence[NDArray[np.uint8]], threads: int
+) -> NDArray[np.float32]:
+    """Logits `[N, C]` of a rendered Plan on batches of crops."""
+    import onnx_ir as ir
+
+    from pipeline.runners.onnx import make_session
+
+    session = make_session(ir.to_proto(model).SerializeToString(), threads)
+    parts = [session.run(None, {plan.input: plan.normalization.apply(batch)})[0] for batch in crops]
+    return np.concatenate(parts).reshape(sum(len(batch) for batch in crops), -1)

@@ -1,0 +1,83 @@
+"""Run a few nodes of a graph by themselves, on tensors given by name."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.quant.plan import TYPES, TensorPlan
+
+if TYPE_CHECKING:
+    import onnx
+    import onnx_ir as ir
+
+Float = NDArray[np.float32]
+
+
+def run_node(
+    node: "ir.Node",
+    values: Mapping[str, Float],
+    threads: int,
+    *,
+    constants: Mapping[int, Float] | None = None,
+) -> Float:
+    """The first output of a node. `constants` replace its own initializers, by input number."""
+    import onnx_ir as ir
+    from onnx import numpy_helper
+
+    replaced = constants or {}
+    proto = ir.to_proto(node)
+    feeds: dict[str, Float] = {}
+    stored = []
+    for index, value in enumerate(node.inputs):
+        if value is None or value.name is None:
+            continue
+        if index in replaced:
+            name = proto.input[index] = f"constant{index}"
+            stored.append(numpy_helper.from_array(replaced[index], name))
+        elif value.const_value is not None:
+            stored.append(numpy_helper.from_array(value.const_value.numpy(), value.name))
+        else:
+            feeds[value.name] = values[value.name]
+    return _run([proto], feeds, proto.output[0], stored, threads)
+
+
+def fake_quantize(values: Float, tensor: TensorPlan, threads: int) -> Float:
+    """The real values that the tensor's integers stand for, by ONNX Runtime's own rounding."""
+    from onnx import helper, numpy_helper
+
+    scale = np.array(tensor.scale[0], np.float32)
+    zero_point = np.array(tensor.zero_point[0], TYPES[tensor.data_type].dtype)
+    domain = "com.microsoft" if tensor.data_type == "int16" else ""
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], domain=domain),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"], domain=domain),
+    ]
+    stored = [numpy_helper.from_array(scale, "s"), numpy_helper.from_array(zero_point, "z")]
+    return _run(nodes, {"x": values}, "y", stored, threads)
+
+
+def _run(
+    nodes: "Sequence[onnx.NodeProto]",
+    feeds: Mapping[str, Float],
+    output: str,
+    stored: "Sequence[onnx.TensorProto]",
+    threads: int,
+) -> Float:
+    from onnx import TensorProto, helper
+
+    from pipeline.graph.canonical import IR_VERSION, OPSET
+    from pipeline.runners.onnx import make_session
+
+    inputs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, array.shape)
+        for name, array in feeds.items()
+    ]
+    result = helper.make_tensor_value_info(output, TensorProto.FLOAT, None)
+    graph = helper.make_graph(nodes, "nodes", inputs, [result], stored)
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
+    session = make_session(model.SerializeToString(), threads)
+    array: Float = session.run([output], dict(feeds))[0]
+    return array

@@ -1,0 +1,96 @@
+"""Choose among candidates by what they do to the logits of images kept for choosing.
+
+A few dozen images cannot rank candidates by top-1, but the signal to noise ratio of their logits
+can. Two rounds: every rule on every Graph without corrected biases, on the first images only; then
+the best of each Graph with the corrections asked for, on all of them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.check.metrics import sqnr_db
+from pipeline.quant.candidate import Base, Candidate, Correction, logits_of
+from pipeline.quant.plan import Plan
+from pipeline.quant.rules import RULES, describe_rule
+from pipeline.recipe import Ranges
+
+FIRST_IMAGES = 16
+KEPT = 2
+"""How many rules of the favoured Graph, and one fewer of each other, reach the second round."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A candidate and its logit SQNR in dB on so many selection images."""
+
+    candidate: Candidate
+    sqnr_db: float
+    images: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "graph": self.candidate.graph,
+            "rule": describe_rule(self.candidate.rule),
+            "bias_correction": self.candidate.correction,
+            "sqnr_db": round(self.sqnr_db, 3) if np.isfinite(self.sqnr_db) else None,
+            "images": self.images,
+        }
+
+
+def choose(
+    bases: Mapping[str, Base],
+    corrections: Sequence[Correction],
+    crops: Sequence[NDArray[np.uint8]],
+    reference: NDArray[np.float32],
+    threads: int,
+    done: Callable[[], None],
+) -> tuple[Tried, list[Tried]]:
+    """The winner, and everything that was tried in order; `done` is called after each.
+
+    `crops` are batches of selection images and `reference` `[N, C]` their float logits.
+    """
+    tried: list[Tried] = []
+    first, images = [], 0
+    for batch in crops:
+        if images >= FIRST_IMAGES:
+            break
+        first.append(batch)
+        images += len(batch)
+
+    def attempt(candidate: Candidate, batches: Sequence[NDArray[np.uint8]]) -> Tried:
+        base = bases[candidate.graph]
+        plan: Plan = base.plan(candidate.rule, candidate.correction)
+        logits = logits_of(base.render(plan), plan, batches, threads)
+        result = Tried(candidate, sqnr_db(logits, reference[: len(logits)]), len(logits))
+        tried.append(result)
+        done()
+        return result
+
+    rules = [Ranges(rule=name) for name in RULES]  # type: ignore[arg-type]
+    ranked = sorted(
+        (attempt(Candidate(graph, rule, "none"), first) for graph in bases for rule in rules),
+        key=lambda item: -item.sqnr_db,
+    )
+    finalists = []
+    for candidate in _second_round([item.candidate for item in ranked], list(bases)):
+        for correction in corrections:
+            finalists.append(attempt(Candidate(candidate.graph, candidate.rule, correction), crops))
+    return max(finalists, key=lambda item: item.sqnr_db), tried
+
+
+def _second_round(ranked: list[Candidate], graphs: list[str]) -> list[Candidate]:
+    """The best rules of every Graph; one more of the Graph that is last in the chain."""
+    kept = []
+    for graph in graphs:
+        own = [candidate for candidate in ranked if candidate.graph == graph]
+        kept += own[: KEPT if graph == graphs[-1] else KEPT - 1]
+    return kept
+
+
+def attempts(graphs: int, corrections: int) -> int:
+    """How many candidates `choose` will try."""
+    return graphs * len(RULES) + (graphs - 1 + KEPT) * corrections

@@ -1,0 +1,68 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from pipeline.data.preprocess import Preprocess
+from pipeline.graph.file import save_graph
+from pipeline.progress import Silent
+from pipeline.quant.candidate import Base
+from pipeline.quant.make_plan import placement_for
+from pipeline.quant.observe import observe
+from pipeline.quant.rules import RULES
+from pipeline.quant.search import attempts, choose
+from pipeline.recipe import Quantize
+from pipeline.runners.onnx import make_session
+
+NORMALIZATION = Preprocess(size=8).normalization
+
+
+def base_of(model: ir.Model, images: np.ndarray, path: Path) -> Base:
+    save_graph(model, path)
+    tensors = placement_for(model, Quantize()).observed
+    ranges = observe(model, tensors, NORMALIZATION, [images], 1)
+
+    def batches(size: int) -> Any:
+        return (images[i : i + size] for i in range(0, len(images), size))
+
+    return Base(path, "0" * 64, Quantize(), ranges, batches, 1, Silent())
+
+
+def test_the_winner_has_the_best_ratio_of_the_second_round(
+    small: ir.Model, images: np.ndarray, tmp_path: Path
+) -> None:
+    crops = [images[:6], images[6:]]
+    reference = make_session(ir.to_proto(small).SerializeToString(), 1).run(
+        None, {"input": NORMALIZATION.apply(images)}
+    )[0]
+    # The same Graph with one channel blown up: the ruined twin must not win.
+    twin = ir.from_proto(ir.to_proto(small))
+    for name, factor in (("conv1_weight", 300.0), ("conv1_bias", 300.0)):
+        value = twin.graph.initializers[name]
+        array = np.array(value.const_value.numpy())
+        array[0] *= factor
+        value.const_value = ir.tensor(array, name=name)
+    for name in ("conv2_weight", "conv3_weight"):
+        value = twin.graph.initializers[name]
+        array = np.array(value.const_value.numpy())
+        array[:, 0] /= 300.0
+        value.const_value = ir.tensor(array, name=name)
+    bases = {
+        "export": base_of(twin, images, tmp_path / "a.onnx"),
+        "equalize": base_of(small, images, tmp_path / "b.onnx"),
+    }
+    count = 0
+
+    def done() -> None:
+        nonlocal count
+        count += 1
+
+    winner, tried = choose(bases, ("none", "sequential"), crops, reference, 1, done)
+    assert count == len(tried) == attempts(2, 2) == 2 * len(RULES) + 6
+    second = tried[2 * len(RULES) :]
+    assert winner.sqnr_db == max(item.sqnr_db for item in second)
+    assert winner.candidate.graph == "equalize"
+    assert winner.images == len(images)
+    ruined = max(t.sqnr_db for t in tried if t.candidate.graph == "export")
+    assert winner.sqnr_db > ruined

@@ -1,0 +1,184 @@
+"""The report and the table, from results made by hand."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pipeline.artifact import Artifact
+from pipeline.check.result import Check
+from pipeline.engine import StageResult, TargetResult
+from pipeline.errors import StageError
+from pipeline.report.json_report import build_report, overall
+from pipeline.report.terminal import Terminal, print_results
+from pipeline.synap.handover import Handover
+from pipeline.synap.toolkit_find import Toolkit
+from pipeline.targets import load_target
+
+CHECK = Check(
+    images=600, top1=0.9512, top5=0.99, top1_drop=0.0051, step_drop=-0.001, agreement=0.985,
+    sqnr_db=31.25, max_logit_error=0.5, confidence_interval=(-0.001, 0.011), required=True,
+    evidence="measured", verdict="PASS", reason="drop 0.51 points",
+)  # fmt: skip
+
+
+def stage(name: str, cached: bool = False, size: int = 43_000_000, **check: Any) -> StageResult:
+    artifact = Artifact(Path("/results/.store/x/model.onnx"), "onnx", "a" * 64, size)
+    return StageResult(name, cached, 12.345, 800.5, artifact, replace(CHECK, **check), {"n": 1})
+
+
+def report_of(result: TargetResult, handover: Handover | None = None) -> Any:
+    images = SimpleNamespace(dataset=SimpleNamespace(name="digits"), digest="e" * 64, __len__=None)
+
+    class Images(list[int]):
+        dataset, digest = images.dataset, images.digest
+
+    samples: Any = SimpleNamespace(
+        calibration=Images([1, 2]), selection=None, evaluation=Images([1, 2, 3]),
+        broken=("x.JPEG",), duplicates=2, notes=("a note",),
+    )  # fmt: skip
+    job: Any = SimpleNamespace(
+        recipe=SimpleNamespace(name="demo"), artifacts=Path("/results"), threads=2
+    )
+    return build_report(job, result, samples, handover or Handover("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        ([], "PASS"),
+        (["PASS", "PASS"], "PASS"),
+        (["PASS", "UNDECIDED"], "UNDECIDED"),
+        (["UNDECIDED", "SKIPPED"], "SKIPPED"),
+        (["SKIPPED", "FAIL", "PASS"], "FAIL"),
+    ],
+)
+def test_the_worst_required_check_counts(verdicts: Any, expected: str) -> None:
+    checks = [replace(CHECK, verdict=verdict) for verdict in verdicts]
+    assert overall(checks) == expected
+    ignored = [replace(CHECK, verdict=v, required=False) for v in ("FAIL", "SKIPPED", "UNDECIDED")]
+    assert overall([*checks, *ignored]) == expected
+
+
+def test_a_report(tmp_path: Path) -> None:
+    target = load_target("sl1640")
+    result = TargetResult(target, (stage("export", cached=True), stage("compile")))
+    report = report_of(result)
+    assert json.loads(json.dumps(report, allow_nan=False))["target"] == "sl1640"
+    assert (report["schema"], report["recipe"], report["verdict"]) == (1, "demo", "PASS")
+    assert report["stages"][0]["artifact"] == {
+        "path": ".store/x/model.onnx", "format": "onnx", "sha256": "a" * 64, "bytes": 43_000_000,
+    }  # fmt: skip
+    assert [s["cached"] for s in report["stages"]] == [True, False]
+    data = report["data"]
+    assert data["evaluation"] == {"dataset": "digits", "images": 3, "sha256": "e" * 64}
+    assert (data["selection"], data["broken"], data["duplicates"]) == (None, ["x.JPEG"], 2)
+    assert (report["compile"]["delegate"], report["compile"]["handoff"]) == ("cpu", "qdq-onnx")
+    assert report["failure"] is None
+
+
+def test_a_target_that_failed() -> None:
+    failure = StageError("the toolkit failed", where="compile", hint="look at the log")
+    report = report_of(TargetResult(load_target("sl1680"), (stage("export"),), failure))
+    assert (report["verdict"], report["compile"]) == ("FAIL", None)
+    assert report["failure"] == "compile: the toolkit failed\n  look at the log"
+
+
+def test_an_npu_build_says_that_it_is_not_verified() -> None:
+    toolkit = Toolkit("native", Path("/bin/synap_convert"), "3.2.0")
+    compiled = replace(stage("compile"), details={"toolkit_version": "3.2.0"})
+    result = TargetResult(load_target("sl1680"), (compiled,))
+    assert report_of(result, Handover("npu", toolkit))["compile"] == {
+        "toolkit": "native", "toolkit_version": "3.2.0", "delegate": "npu", "handoff": "onnx",
+        "fallback": None, "notice": "not verified on hardware",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_report_has_no_numbers_that_json_lacks(value: float) -> None:
+    report = report_of(TargetResult(None, (stage("export", max_logit_error=value),)))
+    assert report["stages"][0]["check"]["max_logit_error"] is None
+    json.dumps(report, allow_nan=False)
+
+
+def printed(capsys: Any, results: Any, bundles: Any = (), fallback: str = "") -> str:
+    print_results(results, bundles, fallback)
+    out: str = capsys.readouterr().out
+    return out
+
+
+def test_the_table(capsys: Any) -> None:
+    common = (stage("weights", top1_drop=None, step_drop=None, agreement=None, sqnr_db=None),
+              stage("quantize", verdict="UNDECIDED", reason="600 images do not suffice"))  # fmt: skip
+    results = [
+        TargetResult(load_target("sl1640"), (*common, stage("compile", size=4_300))),
+        TargetResult(load_target("sl1680"), (*common, stage("compile", evidence="predicted"))),
+    ]
+    path = Path("/results/demo/sl1640/model.synap")
+    text = printed(capsys, results, [(path, "CPU bundle, not an NPU build")], "no toolkit")
+    lines = text.splitlines()
+    rows = [" ".join(line.split()) for line in lines]
+    assert rows[0] == "stage top-1 drop step agree SQNR verdict size time"
+    assert rows[1] == "weights 95.12% - - - - PASS 43.0 MB 12.3 s"
+    assert rows[2] == "quantize 95.12% +0.51 -0.10 98.50% 31.2 dB UNDECIDED 43.0 MB 12.3 s"
+    assert rows[3] == "compile sl1640 95.12% +0.51 -0.10 98.50% 31.2 dB PASS 4.3 kB 12.3 s"
+    assert rows[4].startswith("compile sl1680") and "PASS (predicted)" in rows[4]
+    assert sum(row.startswith("quantize ") for row in rows) == 1, "what is shared stands there once"
+    assert "quantize: UNDECIDED: 600 images do not suffice" in lines
+    assert (
+        "600 evaluation images; drops in points, against the float export and the stage before"
+        in rows
+    )
+    assert "compile: fell back to the CPU delegate: no toolkit" in lines
+    assert f"{path}  (CPU bundle, not an NPU build)" in lines
+    assert "Nothing was computed" not in text
+
+
+def test_nothing_computed(capsys: Any) -> None:
+    text = printed(capsys, [TargetResult(None, (stage("export", cached=True),))])
+    assert "stored" in text
+    assert "Nothing was computed: everything was in the store." in text
+
+
+def test_what_is_only_reported(capsys: Any) -> None:
+    text = printed(
+        capsys, [TargetResult(None, (stage("export", required=False, verdict="SKIPPED"),))]
+    )
+    assert "reported" in text and "SKIPPED" not in text
+
+
+def test_words_in_brackets_are_no_markup(capsys: Any) -> None:
+    reason = "drop [bold] of [/images] and :smile:"
+    text = printed(capsys, [TargetResult(None, (stage("export", reason=reason),))])
+    assert f"export: PASS: {reason}" in text
+
+
+def test_long_paths_are_not_broken(capsys: Any) -> None:
+    path = Path("/" + "a" * 150) / "[1] model.synap"
+    text = printed(capsys, [TargetResult(None, (stage("export"),))], [(path, "a notice")])
+    assert f"{path}  (a notice)" in text.splitlines()
+
+
+def test_progress_off_a_terminal(capsys: Any) -> None:
+    terminal = Terminal()
+    with terminal.bar("quick work", 10) as bar:
+        bar.advance(10)
+    terminal.note("a note of [brackets]")
+    captured = capsys.readouterr()
+    assert captured.out == "", "stdout is for results"
+    assert captured.err == "a note of [brackets]\n"
+
+
+def test_progress_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Terminal()
+    assert terminal.console.is_terminal
+    with terminal.bar("long work", 4) as bar:
+        for _ in range(4):
+            bar.advance()
+    assert "long work" in capsys.readouterr().err

@@ -1,0 +1,188 @@
+"""What the results of stages depend on, and what they do not."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pipeline.artifact import digest_of_data
+from pipeline.check.result import Check
+from pipeline.command import make_job
+from pipeline.engine import initial_settings, key_fields
+from pipeline.engine import plan as plan_stages
+from pipeline.errors import StageError
+from pipeline.evaluate import run_on
+from pipeline.preflight import resolve
+from pipeline.recipe import Checks, Compile
+from pipeline.stages import REFERENCE, STAGES, check_chain, stages_until
+from pipeline.store import Store
+from pipeline.synap.handover import decide_handover
+from pipeline.targets import load_target
+
+NAMES = [stage.name for stage in STAGES]
+
+
+def keys(root: Path, *overrides: str, target: str = "sl1680", **changes: Any) -> dict[str, str]:
+    """The key of every stage, for results and samples of before that are always the same."""
+    arguments: dict[str, Any] = {
+        "config": root / "tiny.yaml", "target": target, "until": None, "overrides": overrides,
+        "weights": None, "data": None, "artifacts": Path("artifacts"), "threads": 2, **changes,
+    }  # fmt: skip
+    job = make_job(**arguments)
+    settings = replace(
+        initial_settings(job),
+        target=load_target(target),
+        handover=decide_handover(job.recipe.recipe.compile),
+    )
+    taken = {name: "d" * 64 for stage in job.stages for name in stage.gives}
+    sets: Any = SimpleNamespace(
+        **{
+            name: SimpleNamespace(digest=name)
+            for name in ("calibration", "selection", "evaluation")
+        }
+    )
+    return {
+        stage.name: digest_of_data(key_fields(stage, settings, taken, sets)) for stage in job.stages
+    }
+
+
+@pytest.mark.parametrize(
+    ("override", "changed"),
+    [
+        ("model.name=test_efficientnet", {"weights"}),
+        ("model.num_classes=10", {"weights"}),
+        ("data.preprocess.size=96", {"export", "quantize"}),
+        ("data.preprocess.mean=[0.4, 0.4, 0.4]", {"export", "quantize"}),
+        ("quantize.data_type=int8", {"quantize"}),
+        ("quantize.ranges.rule=percentile", {"quantize"}),
+        ("checks.export.max_logit_error=0.5", set()),
+        ("checks.quantize={}", set()),
+        ("checks.compile.accept=predicted", set()),
+        ("data.broken_images=skip", set()),
+        ("data.folder=elsewhere", set()),
+        ("compile.if_toolkit_missing=cpu", set()),
+        ("compile.toolkit=native", set()),
+        # How many are drawn shows in the digest of what was drawn.
+        ("data.evaluation.seed=7", set()),
+        ("data.calibration.images=7", set()),
+        ("data.calibration.at_least=7", set()),
+    ],
+)
+def test_what_changes_the_result_changes_the_key(
+    tiny: Path, override: str, changed: set[str]
+) -> None:
+    before, after = keys(tiny), keys(tiny, override)
+    assert {name for name in before if before[name] != after[name]} == changed
+
+
+def test_a_target_changes_only_its_own_stage(tiny: Path) -> None:
+    one, other = keys(tiny, target="sl1680"), keys(tiny, target="sl1640")
+    assert {name for name in one if one[name] != other[name]} == {"compile"}
+
+
+def test_places_and_threads_change_nothing(tiny: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "w.safetensors"
+    moved.write_bytes((tiny / "weights.safetensors").read_bytes())
+    assert keys(tiny, weights=moved, artifacts=tmp_path, threads=1, data=tmp_path) == keys(tiny)
+    moved.write_bytes(moved.read_bytes() + b" ")
+    different = keys(tiny, weights=moved)
+    assert {name for name in different if different[name] != keys(tiny)[name]} == {"weights"}
+
+
+def test_digests_and_samples_are_in_the_keys(tiny: Path) -> None:
+    job = make_job(tiny / "tiny.yaml", "sl1680", None, (), None, None, Path("a"), 1)
+    settings: Any = initial_settings(job)
+    quantize = next(stage for stage in job.stages if stage.name == "quantize")
+
+    def fields(graph: str, images: str) -> Any:
+        sets: Any = SimpleNamespace(
+            calibration=SimpleNamespace(digest=images),
+            selection=SimpleNamespace(digest="s"),
+            evaluation=SimpleNamespace(digest="e"),
+        )
+        taken = dict.fromkeys(quantize.takes, graph)
+        return key_fields(quantize, settings, taken, sets)
+
+    assert fields("1", "a") == fields("1", "a")
+    assert fields("1", "a") != fields("2", "a")
+    assert fields("1", "a") != fields("1", "b")
+    tools = fields("1", "a")["tools"]
+    assert "onnxruntime" in tools and all(tools.values())
+
+
+# The chain
+
+
+def test_the_chain_fits_together() -> None:
+    check_chain(STAGES)
+    assert REFERENCE in NAMES
+    assert set(NAMES) <= set(Checks.model_fields), "every stage can be given thresholds"
+    with pytest.raises(AssertionError, match="quantize takes"):
+        check_chain(stages_until("quantize", STAGES)[2:])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_until(name: str) -> None:
+    assert [stage.name for stage in stages_until(name, STAGES)] == NAMES[: NAMES.index(name) + 1]
+    assert stages_until(None, STAGES) == STAGES
+
+
+def test_paths_in_a_recipe_are_relative_to_it(tiny: Path) -> None:
+    folder = Path("some") / "folder"
+    assert resolve(None, "w.pth", folder) == folder / "w.pth"
+    assert resolve(Path("w.pth"), "other.pth", folder) == Path("w.pth")
+    assert resolve(None, None, folder) is None
+    assert resolve(None, "/w.pth", folder) == Path("/w.pth")
+    job = make_job(tiny / "tiny.yaml", "all", None, (), None, None, Path("a"), 0)
+    assert (job.weights, job.data) == (tiny / "weights.safetensors", tiny / "images")
+    assert [target.name for target in job.targets] == ["sl1640", "sl1680"]
+    assert job.threads >= 1 and job.artifacts.is_absolute()
+
+
+def test_a_plan_of_a_store_that_holds_nothing(tiny: Path, tmp_path: Path) -> None:
+    job = make_job(tiny / "tiny.yaml", "all", None, (), None, None, tmp_path, 1)
+    rows: list[tuple[str, str]] = []
+    nothing: Any = None
+    store = Store(tmp_path, lambda text: None)
+    plan_stages(job, nothing, decide_handover(Compile(delegate="cpu")), store,
+                lambda name, state: rows.append((name, state)))  # fmt: skip
+    assert [name for name, _ in rows] == [
+        "weights", "export", "quantize", "compile sl1640", "compile sl1680",
+    ]  # fmt: skip
+    assert rows[0][1] == "would run: never made before"
+    assert all(state.endswith("is not made yet") for _, state in rows[1:])
+
+
+# Logits of an artifact
+
+
+def test_more_labels_than_classes(trio: Any, tmp_path: Path) -> None:
+    import numpy as np
+
+    from pipeline.artifact import Artifact
+    from pipeline.progress import Silent
+
+    class Images:
+        items = (SimpleNamespace(label=3), SimpleNamespace(label=10))
+
+        def __len__(self) -> int:
+            return 2
+
+        def crops(self, *args: Any, **options: Any) -> Any:
+            yield np.zeros((2, 64, 64, 3), np.uint8), np.array([3, 10])
+
+    images: Any = Images()
+    artifact = Artifact(trio.graph, "onnx", "d", 1)
+    with pytest.raises(StageError, match="gives 10 classes, but the images have labels up to 10"):
+        run_on(artifact, images, trio.view, 1, Silent())
+    images.items = (SimpleNamespace(label=3), SimpleNamespace(label=9))
+    assert run_on(artifact, images, trio.view, 1, Silent()).shape == (2, 10)
+
+
+def test_a_check_is_plain_data() -> None:
+    check = Check(
+        1, 0.5, 0.5, None, None, None, None, None, (0.0, 1.0), True, "measured", "PASS", "x"
+    )
+    assert check.to_json()["confidence_interval"] == (0.0, 1.0)
