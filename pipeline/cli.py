@@ -39,6 +39,7 @@ ArtifactsFolder = Annotated[Path, typer.Option(help="Where results and the store
 Threads = Annotated[int, typer.Option(help="Threads to compute with; 0: all cores.", min=0)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 ARTIFACTS = Path("artifacts")
+INTERRUPTED = 130
 
 
 @app.callback(invoke_without_command=True)
@@ -161,7 +162,7 @@ def main() -> NoReturn:
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         # typer itself makes a silent exit of Ctrl-C.
         if interrupts.seen and not (isinstance(error, SystemExit) and error.code == 0):
-            _fail("interrupted; the same command goes on where it was", 130, debug)
+            _leave_interrupted(debug)
         if isinstance(error, SystemExit):
             raise
         if isinstance(error, PipelineError):
@@ -169,6 +170,17 @@ def main() -> NoReturn:
         hint = "run again with --debug for the traceback"
         _fail(f"unexpected {type(error).__name__}: {error}\n  {hint}", 3, debug)
     sys.exit(0)
+
+
+def _leave_interrupted(debug: bool) -> NoReturn:
+    """Leave at once: an orderly end would wait for threads that still decode images, and Python
+    ends by the signal, not by a code, where a library in C has seen the KeyboardInterrupt pass."""
+    if debug:
+        traceback.print_exc()
+    typer.echo("error: interrupted; the same command goes on where it was", err=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(INTERRUPTED)
 
 
 def _fail(text: str, code: int, debug: bool) -> NoReturn:

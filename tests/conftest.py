@@ -94,12 +94,13 @@ class Setting:
         return {path.parent.name for path in (self.store / kind).glob("*/entry.json")}
 
     def half_made(self) -> list[Path]:
-        """What an unfinished run must not leave behind: unfinished entries and hidden files."""
+        """What an unfinished run must not leave behind: unfinished entries and temporary files."""
         return [
             path
             for path in self.artifacts.rglob("*")
-            if path.name.endswith(".partial") or path.name.startswith(".tmp")
-            if ".lock" not in path.name
+            if path.name.endswith(".partial")
+            or (path.name.startswith(".") and path.name != ".store")
+            or path.name.startswith("images.json.")
         ]
 
     def command(self, *words: str | Path, recipe: Path | None = None) -> list[str]:

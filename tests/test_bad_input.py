@@ -244,7 +244,7 @@ def limit(options):
 
 def run():
     done = subprocess.run(given["command"], capture_output=True, text=True)
-    left = [str(p) for p in disk.rglob("*") if ".partial" in p.name or p.name.startswith(".tmp")]
+    left = [str(p) for p in disk.rglob("*") if ".partial" in p.name or p.name.startswith(".") and p.name != ".store"]
     return {"code": done.returncode, "out": done.stdout, "err": done.stderr, "half_made": left}
 
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4g,nr_inodes=100k", "tmpfs", str(disk)], check=True)

@@ -56,7 +56,7 @@ class Terminal:
             yield _Counted(progress, progress.add_task(text, total=total))
 
     def note(self, text: str) -> None:
-        self.console.print(Text(text, style="dim"))
+        self.console.print(Text(text, style="dim"), soft_wrap=True)
 
 
 class _Uncounted:

@@ -163,6 +163,12 @@ def test_long_paths_are_not_broken(capsys: Any) -> None:
     assert f"{path}  (a notice)" in text.splitlines()
 
 
+def test_long_notes_are_not_broken(capsys: Any) -> None:
+    note = f"/{'long/' * 40}x.JPEG was changed since it was made; it is made again"
+    Terminal().note(note)
+    assert capsys.readouterr().err == f"{note}\n"
+
+
 def test_progress_off_a_terminal(capsys: Any) -> None:
     terminal = Terminal()
     with terminal.bar("quick work", 10) as bar:
