@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import Artifact, Format, digest_of_path, publish, write_text
-from pipeline.engine import Job, TargetResult, initial_settings, key_fields
+from pipeline.engine import Job, TargetResult, initial_settings, key_fields, preprocess_of
 from pipeline.engine import plan as plan_stages
 from pipeline.engine import run as run_stages
 from pipeline.errors import MissingError, StageError, UsageError
@@ -89,6 +89,24 @@ def run(job: Job, *, strict: bool, as_json: bool) -> int:
     return max(
         _exit_code(r, report["verdict"], strict) for r, report in zip(results, reports, strict=True)
     )
+
+
+def sensitivity(job: Job, images: int, max_drop: float | None) -> dict[str, Any]:
+    """Which layers of the recipe's quantized model cost most, as JSON data."""
+    from pipeline.sensitivity import measure_sensitivity
+
+    terminal = Terminal()
+    store = Store(job.store_root, terminal.note)
+    samples, handover = _prepare(job, store, terminal)
+    (result,) = run_stages(job, samples, handover, store, terminal)
+    stages = {stage.name: stage for stage in result.stages}
+    quantized = stages["quantize"]
+    model = stages.get("weights")
+    preprocess = preprocess_of(job.recipe, Path() if model is None else model.artifact.path)
+    return measure_sensitivity(
+        job, quantized.artifact.path.parent, dict(quantized.details), preprocess, samples, images,
+        max_drop, store, terminal,
+    )  # fmt: skip
 
 
 def plan(job: Job) -> list[tuple[str, str]]:

@@ -61,8 +61,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> RecipeFile:
     try:
         recipe = Recipe.model_validate_json(json.dumps(data, default=str), strict=True)
     except ValidationError as error:
-        lines = [_explain(detail, places, str(path)) for detail in error.errors()]
-        raise UsageError("\n".join(dict.fromkeys(lines))) from None
+        raise UsageError("\n".join(_explain(error, places, str(path)))) from None
     return RecipeFile(recipe, path, recipe_name(path.name))
 
 
@@ -190,20 +189,48 @@ def _apply(data: dict[str, Any], places: dict[KeyPath, str], override: str) -> N
     )
 
 
-def _explain(detail: ErrorDetails, places: Mapping[KeyPath, str], name: str) -> str:
-    """One line for one thing that pydantic refused."""
-    # pydantic puts the members of a union into the path; only what the user wrote is shown.
+def _explain(error: ValidationError, places: Mapping[KeyPath, str], name: str) -> list[str]:
+    """One line for each thing that pydantic refused."""
+    found = [(*_split(detail["loc"], places), detail) for detail in error.errors()]
+    lines = [
+        _in_words(path, unknown, detail, places.get(path, name))
+        for path, unknown, detail in found
+        if not any(_is_beside_the_point(path, detail, *other[::2]) for other in found)
+    ]
+    return list(dict.fromkeys(lines))
+
+
+def _split(loc: KeyPath, places: Mapping[KeyPath, str]) -> tuple[KeyPath, KeyPath]:
+    """Where an error is, as far as the user wrote it, and what of the place is not written.
+
+    pydantic puts the members of a union into the path, which nobody wrote.
+    """
     path: KeyPath = ()
-    unknown: list[str | int] = []
-    for part in detail["loc"]:
-        if not unknown and (*path, part) in places:
-            path = (*path, part)
+    unknown: KeyPath = ()
+    for part in loc:
+        if (*path, part) in places:
+            path, unknown = (*path, part), ()
         else:
-            unknown.append(part)
-    where = places.get(path, name)
+            unknown = (*unknown, part)
+    return path, unknown
+
+
+def _is_beside_the_point(
+    path: KeyPath, detail: ErrorDetails, other_path: KeyPath, other: ErrorDetails
+) -> bool:
+    """Of a value that may be a section or a word, pydantic says why it is neither. What was
+    written as a section is not told that it is no word, nor the other way round."""
+    written_as_section = isinstance(detail["input"], dict)
+    if detail["type"] == "literal_error" and written_as_section:
+        return other is not detail and other_path[: len(path)] == path
+    not_a_section = detail["type"] == "model_type" and not written_as_section
+    return not_a_section and other["type"] == "literal_error" and other_path == path
+
+
+def _in_words(path: KeyPath, unknown: KeyPath, detail: ErrorDetails, where: str) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "missing":
-        return f"{where}: {_dotted((*path, *unknown))}: is missing"
+        return f"{where}: {_dotted((*path, *unknown[-1:]))}: is missing"
     if kind == "extra_forbidden":
         known = _keys_at(path[:-1])
         return f"{where}: {_dotted(path)}: unknown key{_suggest(str(path[-1]), known)}"

@@ -76,6 +76,7 @@ BASE = {
     "schema": 1,
     "model": {"source": "digits", "name": "inception_v4"},
     "data": {"calibration": {"dataset": "digits"}, "evaluation": {"dataset": "digits"}},
+    "quantize": {"ranges": {"rule": "minmax"}},
 }
 
 
@@ -92,8 +93,10 @@ BASE = {
         (("data", "calibration", "images"), "ten"),
         (("data", "calibration", "sede"), 0),
         (("data", "evaluation", "dataset"), "imagnet"),
-        (("quantize",), {"data_type": "uint9"}),
-        (("quantize",), {"ranges": {"percentile": 101}}),
+        (("quantize", "data_type"), "uint9"),
+        (("quantize", "ranges"), {"percentile": 101}),
+        (("quantize", "ranges"), "atuo"),
+        (("equalize",), {"cros_layer": True}),
         (("compile",), {"delegate": "gpu"}),
         (("checks",), {"quantise": {}}),
         (("checks",), {"quantize": {"confidence": 95}}),
@@ -107,12 +110,14 @@ def test_what_the_reader_refuses_the_schema_refuses(
 
     data = json.loads(json.dumps(BASE))
     assert validator.is_valid(data)
+    path = tmp_path / "r.yaml"
+    path.write_text(yaml.safe_dump(data))
+    load_recipe(path)
     section = data
     for key in keys[:-1]:
         section = section[key]
     section[keys[-1]] = value
     assert not validator.is_valid(data)
-    path = tmp_path / "r.yaml"
     path.write_text(yaml.safe_dump(data))
     with pytest.raises(UsageError):
         load_recipe(path)

@@ -53,8 +53,10 @@ def keys(root: Path, *overrides: str, target: str = "sl1680", **changes: Any) ->
     [
         ("model.name=test_efficientnet", {"weights"}),
         ("model.num_classes=10", {"weights"}),
-        ("data.preprocess.size=96", {"export", "quantize"}),
-        ("data.preprocess.mean=[0.4, 0.4, 0.4]", {"export", "quantize"}),
+        ("data.preprocess.size=96", {"export", "equalize", "quantize"}),
+        ("data.preprocess.mean=[0.4, 0.4, 0.4]", {"export", "equalize", "quantize"}),
+        ("equalize.high_bias=false", {"equalize"}),
+        ("quantize.bias_correction=none", {"quantize"}),
         ("quantize.data_type=int8", {"quantize"}),
         ("quantize.ranges.rule=percentile", {"quantize"}),
         ("checks.export.max_logit_error=0.5", set()),
@@ -119,14 +121,26 @@ def test_the_chain_fits_together() -> None:
     check_chain(STAGES)
     assert REFERENCE in NAMES
     assert set(NAMES) <= set(Checks.model_fields), "every stage can be given thresholds"
-    with pytest.raises(AssertionError, match="quantize takes"):
-        check_chain(stages_until("quantize", STAGES)[2:])
+    for first in range(1, len(STAGES)):
+        with pytest.raises(AssertionError, match=f"stage {NAMES[first]} takes"):
+            check_chain(STAGES[first:])
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_until(name: str) -> None:
     assert [stage.name for stage in stages_until(name, STAGES)] == NAMES[: NAMES.index(name) + 1]
     assert stages_until(None, STAGES) == STAGES
+
+
+def test_a_recipe_chooses_its_chain(tiny: Path) -> None:
+    def names(*overrides: str) -> list[str]:
+        job = make_job(tiny / "tiny.yaml", "all", None, overrides, None, None, Path("a"), 1)
+        check_chain(job.stages)
+        return [stage.name for stage in job.stages]
+
+    assert names() == NAMES
+    assert names("equalize=null") == [name for name in NAMES if name != "equalize"]
+    assert names("model.source=onnx") == NAMES[1:]
 
 
 def test_paths_in_a_recipe_are_relative_to_it(tiny: Path) -> None:
@@ -148,9 +162,8 @@ def test_a_plan_of_a_store_that_holds_nothing(tiny: Path, tmp_path: Path) -> Non
     store = Store(tmp_path, lambda text: None)
     plan_stages(job, nothing, decide_handover(Compile(delegate="cpu")), store,
                 lambda name, state: rows.append((name, state)))  # fmt: skip
-    assert [name for name, _ in rows] == [
-        "weights", "export", "quantize", "compile sl1640", "compile sl1680",
-    ]  # fmt: skip
+    shared = [stage.name for stage in STAGES if not stage.per_target]
+    assert [name for name, _ in rows] == [*shared, "compile sl1640", "compile sl1680"]
     assert rows[0][1] == "would run: never made before"
     assert all(state.endswith("is not made yet") for _, state in rows[1:])
 

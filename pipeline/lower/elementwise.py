@@ -12,7 +12,13 @@ from pipeline.lower.lowering import (
     static_shape,
 )
 from pipeline.lower.model_file import Quantization, Tensor
-from pipeline.lower.rules import require_fixed_scale
+from pipeline.lower.rules import (
+    FINEST_HARD_SWISH,
+    FINEST_SUM,
+    require_coarse_result,
+    require_fixed_scale,
+    scale_of,
+)
 from pipeline.lower.versions import RESCALING_MUL
 
 if TYPE_CHECKING:
@@ -24,13 +30,13 @@ HARD_SIGMOID = (1 / 6, 0.5)
 
 def lower_binary(low: Lowering, node: "ir.Node") -> None:
     """Add, Sub and Mul, of two activations or of one and a constant."""
-    source = _hard_swish_source(low, node)
-    if source is not None:
-        low.emit(
-            "HARD_SWISH", [low.tensor(source)], low.result(node), low.schema.HardSwishOptionsT()
-        )
-        return
     result = low.result(node)
+    swished = _hard_swish_source(low, node)
+    if swished is not None:
+        source = low.tensor(swished)
+        require_coarse_result(node, [source], result, FINEST_HARD_SWISH)
+        low.emit("HARD_SWISH", [source], result, low.schema.HardSwishOptionsT())
+        return
     rank = len(result.shape)
     for value in (input_of(node, 0), input_of(node, 1)):
         if value.const_value is None and len(static_shape(value)) != rank:
@@ -92,6 +98,7 @@ def lower_hard_sigmoid(low: Lowering, node: "ir.Node") -> None:
     six_times = Quantization((6 * quantization.scale[0],), quantization.zero_point)
     wide = low.file.tensor(f"{value.name}_six", result.shape, result.dtype, six_times)
     rank = len(result.shape)
+    require_coarse_result(node, [source], wide, FINEST_SUM)
     three = _exact_constant(low, f"{value.name}_three", 3.0, result.dtype, rank)
     sixth = _exact_constant(low, f"{value.name}_sixth", 1 / 6, result.dtype, rank)
     options = low.schema.AddOptionsT(
@@ -104,17 +111,13 @@ def lower_hard_sigmoid(low: Lowering, node: "ir.Node") -> None:
 def _emit_binary(
     low: Lowering, node: "ir.Node", kind: str, first: Tensor, second: Tensor, result: Tensor
 ) -> None:
+    if kind != "MUL":
+        require_coarse_result(node, [first, second], result, FINEST_SUM)
     options = getattr(low.schema, f"{kind.capitalize()}OptionsT")(
         fusedActivationFunction=low.activation(node)
     )
-    scales = [_scale(tensor) for tensor in (first, second, result)]
-    rescales = kind == "MUL" and scales[0] * scales[1] >= scales[2]
+    rescales = kind == "MUL" and scale_of(first) * scale_of(second) >= scale_of(result)
     low.emit(kind, [first, second], result, options, at_least=RESCALING_MUL if rescales else 1)
-
-
-def _scale(tensor: Tensor) -> float:
-    assert tensor.quantization is not None
-    return tensor.quantization.scale[0]
 
 
 def _exact_constant(low: Lowering, name: str, real: float, dtype: str, rank: int) -> Tensor:

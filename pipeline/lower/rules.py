@@ -4,6 +4,7 @@ As the 8-bit quantization specification has it, and the kernels where they copy 
 without looking at scales.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 BIAS_TOLERANCE = 1e-6
 """Relative: scales are float32 values, their products are not."""
+FINEST_SUM = 256
+FINEST_HARD_SWISH = 128
+"""How many times finer than its input a result's scale can be: XNNPACK takes sums up to there, and
+the kernels beside it overflow at some thousand; HARD_SWISH says itself where it ends."""
 
 
 def require_same_scale(node: "ir.Node", source: Tensor, result: Tensor) -> None:
@@ -68,6 +73,25 @@ def require_bias_scale(
         raise NoTfliteForm(
             node, "the Plan's scale of its bias is not the input's times that of its weights"
         )
+
+
+def require_coarse_result(
+    node: "ir.Node", sources: Sequence[Tensor], result: Tensor, limit: int
+) -> None:
+    """One step of an input is less than `limit` steps of the result."""
+    step = max(scale_of(tensor) for tensor in sources)
+    if step >= limit * scale_of(result):
+        raise NoTfliteForm(
+            node,
+            f"the Plan's steps are {scale_of(result):g} for its result and {step:g} for its input; "
+            f"TFLite computes it up to {limit} times as fine",
+        )
+
+
+def scale_of(tensor: Tensor) -> float:
+    """The only scale of an activation."""
+    assert tensor.quantization is not None
+    return tensor.quantization.scale[0]
 
 
 def _words(tensor: Tensor) -> str:

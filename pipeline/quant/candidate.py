@@ -75,13 +75,21 @@ class Base:
         return prepare(self.graph, self._options)
 
     @cached_property
-    def _normalization(self) -> Any:
+    def layers(self) -> dict[str, tuple[str, str]]:
+        """By layer, in graph order: the names of its weights and of its result."""
+        placement, layers = self._prepared
+        results = {layer: tensor for tensor, layer in placement.layer.items()}
+        return {layer.node: (layer.weight_name, results.get(layer.node, "")) for layer, _ in layers}
+
+    @cached_property
+    def normalization(self) -> Any:
+        """How bytes become the float Graph's input."""
         return preprocess_in(self.graph, str(self.path)).normalization
 
     @cached_property
     def _means(self) -> Any:
         layers = [layer for layer, _ in self._prepared[1]]
-        return mean_inputs(self.graph, layers, self._normalization, self._batches(1), self._threads)
+        return mean_inputs(self.graph, layers, self.normalization, self._batches(1), self._threads)
 
     def plan(self, rule: RangeOptions, correction: Correction) -> Plan:
         """The Plan by this rule and correction; asked for again, it is not made again."""
@@ -93,7 +101,7 @@ class Base:
     def _make(self, rule: RangeOptions, correction: Correction) -> Plan:
         if correction == "none":
             return make_plan(
-                self.graph, self.sha256, self._normalization, self._ranges, self._options, rule,
+                self.graph, self.sha256, self.normalization, self._ranges, self._options, rule,
                 self._prepared,
             )  # fmt: skip
         plan = self.plan(rule, "none")
@@ -107,7 +115,7 @@ class Base:
         total = len(list(self.graph.graph))
         with self._progress.bar(f"correcting biases on {len(crops)} images", total) as bar:
             return correct_sequentially(
-                self.graph, plan, placement, self._normalization, crops, self._threads, bar
+                self.graph, plan, placement, self.normalization, crops, self._threads, bar
             )
 
     def render(self, plan: Plan) -> "ir.Model":

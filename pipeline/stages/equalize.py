@@ -3,15 +3,14 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pipeline.errors import StageError
 from pipeline.recipe import Equalize
 from pipeline.stages.stage import Settings, Stage, Work
 
 if TYPE_CHECKING:
+    import numpy as np
     import onnx_ir as ir
+    from numpy.typing import NDArray
 
     from pipeline.data.samples import Samples
 
@@ -40,6 +39,8 @@ def _make(work: Work) -> Mapping[str, Any]:
 
 def _rewrite(work: Work, graph: "ir.Model", options: Equalize) -> dict[str, Any]:
     """Apply the rewrites in place; what each of them changed."""
+    import numpy as np
+
     from pipeline.graph.file import preprocess_in, set_preprocess
     from pipeline.quant.equalize.channels import observe_channels
     from pipeline.quant.equalize.coupling import find_couplings
@@ -78,6 +79,8 @@ def _rewrite(work: Work, graph: "ir.Model", options: Equalize) -> dict[str, Any]
 
 def _prove(work: Work, options: Equalize) -> dict[str, Any]:
     """Hold the new Graph against the old: on the images it was made with, and on others."""
+    import numpy as np
+
     from pipeline.check.metrics import agreement, max_abs_error, sqnr_db
 
     before, after = work.taken["graph"], work.folder / GRAPH
@@ -100,14 +103,16 @@ def _prove(work: Work, options: Equalize) -> dict[str, Any]:
     return proof
 
 
-def _logits(work: Work, path: Any, samples: "Samples") -> NDArray[np.float32]:
+def _logits(work: Work, path: Any, samples: "Samples") -> "NDArray[np.float32]":
+    import numpy as np
+
     from pipeline.runners import open_runner
 
     runner = open_runner("onnx", path, None, work.threads)
     return np.concatenate([runner(crops) for crops in _crops(work, samples, 16, "proving")])
 
 
-def _crops(work: Work, samples: "Samples", size: int, text: str) -> Iterator[NDArray[np.uint8]]:
+def _crops(work: Work, samples: "Samples", size: int, text: str) -> "Iterator[NDArray[np.uint8]]":
     with work.progress.bar(text, len(samples)) as bar:
         for crops, _ in samples.crops(work.settings.model_input, size, workers=work.threads):
             yield crops

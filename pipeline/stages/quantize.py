@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.artifact import digest_of_path
 from pipeline.process import version_of
+from pipeline.recipe import Quantize
 from pipeline.stages.stage import Settings, Stage, Work
 
 if TYPE_CHECKING:
@@ -41,11 +42,11 @@ def _make(work: Work) -> Mapping[str, Any]:
     if "equalized" in work.taken:
         graphs["equalize"] = work.taken["equalized"]
     if options.ranges == "auto":
-        bases = {name: _base(work, path) for name, path in graphs.items()}
+        bases = {name: base_for(work, path) for name, path in graphs.items()}
         base, plan, details = _search(work, bases)
     else:
         name = list(graphs)[-1]
-        base = _base(work, graphs[name])
+        base = base_for(work, graphs[name])
         kind: Correction = (
             "sequential" if options.bias_correction == "auto" else options.bias_correction
         )
@@ -78,7 +79,7 @@ def _search(work: Work, bases: "Mapping[str, Base]") -> "tuple[Base, Plan, dict[
         f"{_estimated_passes(work, len(bases), count):.0f} times as long as the float model on the "
         f"{len(work.samples.calibration)} calibration images"
     )
-    crops = list(_crops(work, samples, 8))
+    crops = list(crops_of(work, samples, 8))
     runner = open_runner("onnx", work.taken["graph"], None, work.threads)
     reference = np.concatenate([runner(batch) for batch in crops])
     with work.progress.bar("trying candidates", count) as bar:
@@ -97,14 +98,14 @@ def _estimated_passes(work: Work, graphs: int, candidates: int) -> float:
     return graphs * 1.4 + candidates * (0.45 * share + 0.15)
 
 
-def _base(work: Work, path: Path) -> "Base":
-    """A float Graph with what calibration saw of it."""
+def base_for(work: Work, path: Path, options: Quantize | None = None) -> "Base":
+    """A float Graph with what calibration saw of it, for the recipe's options or others."""
     from pipeline.quant.candidate import Base
 
     def batches(size: int) -> Iterable[NDArray[np.uint8]]:
-        return _crops(work, work.samples.calibration, size)
+        return crops_of(work, work.samples.calibration, size)
 
-    options = work.settings.recipe.recipe.quantize
+    options = options or work.settings.recipe.recipe.quantize
     digest = digest_of_path(path)
     ranges = _calibrate(work, path, digest)
     return Base(path, digest, options, ranges, batches, work.threads, work.progress)
@@ -146,7 +147,7 @@ def _calibrate(work: Work, path: Path, digest: str) -> "Ranges":
         with work.progress.bar("calibrating", len(samples)) as bar:
 
             def crops() -> Iterator[NDArray[np.uint8]]:
-                for batch in _crops(work, samples, size):
+                for batch in crops_of(work, samples, size):
                     yield batch
                     bar.advance(len(batch))
 
@@ -157,7 +158,7 @@ def _calibrate(work: Work, path: Path, digest: str) -> "Ranges":
     return load_ranges(work.store.get("ranges", fields, build).path(RANGES))
 
 
-def _crops(work: Work, samples: "Samples", size: int) -> Iterator[NDArray[np.uint8]]:
+def crops_of(work: Work, samples: "Samples", size: int) -> Iterator[NDArray[np.uint8]]:
     for crops, _ in samples.crops(work.settings.model_input, size, workers=work.threads):
         yield crops
 
