@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-Format = Literal["torch", "onnx", "qdq-onnx", "synap", "plan"]
+Format = Literal["torch", "onnx", "qdq-onnx", "tflite", "synap", "plan"]
 _CHUNK = 1 << 20
 
 

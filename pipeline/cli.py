@@ -101,12 +101,18 @@ def plan(
 
 @app.command()
 def evaluate(
-    file: Annotated[Path, typer.Argument(help="A .onnx or .synap file.")],
+    file: Annotated[Path, typer.Argument(help="A .onnx, .tflite or .synap file.")],
     data: Annotated[Path, typer.Option(help="The folder of images.")],
     config: Annotated[
         Path | None, typer.Option(help="A recipe whose data.preprocess the file needs.")
     ] = None,
     images: Annotated[int, typer.Option(help="At most this many; 0: all.", min=0)] = 0,
+    label_offset: Annotated[
+        int | None,
+        typer.Option(
+            help="Outputs before the first class: 1 where there is a background class.", min=0
+        ),
+    ] = None,
     artifacts: ArtifactsFolder = ARTIFACTS,
     threads: Threads = 0,
     as_json: AsJson = False,
@@ -114,7 +120,7 @@ def evaluate(
     """Measure the accuracy of a model file on labelled images."""
     from pipeline import command
 
-    check = command.evaluate(file, data, config, images, artifacts, threads)
+    check = command.evaluate(file, data, config, images, artifacts, threads, label_offset)
     if as_json:
         typer.echo(json.dumps(check, indent=1))
         return

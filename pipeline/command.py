@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pipeline.data.samples import Samples
 
 _EXIT = {"PASS": 0, "UNDECIDED": 0, "FAIL": 1, "SKIPPED": 1}
-_FORMATS: dict[str, Format] = {".onnx": "onnx", ".synap": "synap"}
+_FORMATS: dict[str, Format] = {".onnx": "onnx", ".tflite": "tflite", ".synap": "synap"}
 
 
 def make_job(
@@ -101,8 +101,9 @@ def sensitivity(job: Job, images: int, max_drop: float | None) -> dict[str, Any]
     (result,) = run_stages(job, samples, handover, store, terminal)
     stages = {stage.name: stage for stage in result.stages}
     quantized = stages["quantize"]
-    model = stages.get("weights")
-    preprocess = preprocess_of(job.recipe, Path() if model is None else model.artifact.path)
+    assert quantized.artifact is not None  # it is never skipped
+    model = stages["weights"].artifact if "weights" in stages else None
+    preprocess = preprocess_of(job.recipe, Path() if model is None else model.path)
     return measure_sensitivity(
         job, quantized.artifact.path.parent, dict(quantized.details), preprocess, samples, images,
         max_drop, store, terminal,
@@ -123,9 +124,16 @@ def plan(job: Job) -> list[tuple[str, str]]:
 
 
 def evaluate(
-    file: Path, data: Path, config: Path | None, images: int, artifacts: Path, threads: int
+    file: Path,
+    data: Path,
+    config: Path | None,
+    images: int,
+    artifacts: Path,
+    threads: int,
+    label_offset: int | None = None,
 ) -> dict[str, Any]:
-    """The check of one model file on a folder of ImageNet images, as JSON data."""
+    """The check of one model file on a folder of ImageNet images, as JSON data; the label offset
+    is the recipe's, or else 0, where none is given."""
     import numpy as np
 
     from pipeline.check.judge import judge
@@ -140,23 +148,41 @@ def evaluate(
     if not file.is_file():
         raise StageError("there is no such file", where=str(file))
     recipe = None if config is None else load_recipe(config)
-    preprocess = preprocess_for(
-        file, format, None if recipe is None else recipe.recipe.data.preprocess
-    )
+    given = None if recipe is None else recipe.recipe.data.preprocess
+    preprocess = preprocess_for(file, format, given, terminal.note)
+    if label_offset is None:
+        label_offset = 0 if recipe is None else recipe.recipe.model.label_offset
     store = Store(artifacts.resolve() / ".store", terminal.note)
     samples = _images_in(data, images, store, terminal)
     artifact = Artifact(file, format, digest_of_path(file), file.stat().st_size)
     with system_errors_explained(f"running {file.name}", store.root.parent):
         entry = outputs_of(artifact, samples, preprocess, store, threads or _cores(), terminal)
+    logits = np.load(entry.path(LOGITS), allow_pickle=False)
+    _explain_offset(logits.shape[1], samples, label_offset, terminal)
     check = judge(
-        np.load(entry.path(LOGITS), allow_pickle=False),
-        samples.labels(),
+        logits,
+        samples.labels() + label_offset,
         before=None,
         reference=None,
         thresholds=Thresholds(),
         evidence="measured",
     )
     return check.to_json()
+
+
+def _explain_offset(outputs: int, samples: "Samples", offset: int, terminal: Terminal) -> None:
+    """Refuse an offset beyond the outputs, and tell of a class more than the dataset has."""
+    classes = samples.dataset.class_count
+    if int(samples.labels().max()) + offset >= outputs:
+        raise UsageError(
+            f"the model has {outputs} outputs, too few for labels moved by {offset}",
+            where="--label-offset",
+        )
+    if outputs == classes + 1 and offset == 0:
+        terminal.note(
+            f"the model has {outputs} outputs for {classes} classes: if the first is a background "
+            "class, give --label-offset 1"
+        )
 
 
 def _prepare(job: Job, store: Store, terminal: Terminal) -> "tuple[SampleSets, Handover]":
@@ -213,7 +239,7 @@ def _images_in(folder: Path, count: int, store: Store, terminal: Terminal) -> "S
 def _publish(result: TargetResult, folder: Path) -> Path | None:
     """Put the bundle beside its report; the path, or None where there is none."""
     compiled = next((stage for stage in result.stages if stage.name == "compile"), None)
-    if compiled is None:
+    if compiled is None or compiled.artifact is None:
         return None
     path = folder / "model.synap"
     if not path.is_file() or digest_of_path(path) != compiled.artifact.sha256:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import Artifact
-from pipeline.check.result import Check
+from pipeline.check.result import Check, skipped
 from pipeline.check.verdicts import judge_stored
 from pipeline.data.preprocess import Preprocess
 from pipeline.errors import PipelineError
@@ -51,13 +51,14 @@ class Job:
 
 @dataclass(frozen=True)
 class StageResult:
-    """A stage that was carried out: its artifact, its check, and what it took."""
+    """A stage that was carried out: its artifact, its check, and what it took. One that was skipped
+    has no artifact, and its check says why."""
 
     name: str
     cached: bool
     seconds: float
     peak_rss_mb: float
-    artifact: Artifact
+    artifact: Artifact | None
     check: Check
     details: Mapping[str, Any]
 
@@ -149,6 +150,11 @@ def _advance(
     progress: Progress,
 ) -> tuple[_State, StageResult]:
     """Carry out one stage, then check it."""
+    reason = stage.skip(state.settings)
+    if reason is not None:
+        thresholds = getattr(job.recipe.recipe.checks, stage.name)
+        check = skipped(reason, thresholds, "measured")
+        return state, StageResult(stage.name, False, 0.0, 0.0, None, check, {})
     taken = {name: state.results[name] for name in stage.takes}
     fields = key_fields(
         stage, state.settings, {name: digest for name, (_, digest) in taken.items()}, samples
@@ -212,7 +218,8 @@ def _check(
     progress: Progress,
 ) -> tuple[_State, Check]:
     stand_in = stage.stand_in(state.settings)
-    before = list(state.logits.values())[-1] if state.logits else None
+    against = stage.against(state.settings) or next(reversed([*state.logits]), None)
+    before = None if against is None else state.logits[against]
     with system_errors_explained(f"checking {stage.name}", job.artifacts):
         if stand_in is not None:
             logits = state.logits[stand_in]
@@ -257,6 +264,10 @@ def plan(
             lacking = [taken for taken in stage.takes if taken not in digests]
             if lacking:
                 say(name, f"would run: its {lacking[0]} is not made yet")
+                continue
+            reason = stage.skip(settings)
+            if reason is not None:
+                say(name, f"skipped: {reason}")
                 continue
             mine = (
                 settings if target is None else replace(settings, target=target, handover=handover)

@@ -78,6 +78,8 @@ class TrainOptions(Section):
     batch: Annotated[int, Field(ge=2)] = 32
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     """Peak of the one-cycle schedule."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Part of the target that is spread over all classes."""
     size: Annotated[int, Field(ge=75, le=299)] = 75
     """Height and width the 8x8 digits are enlarged to; 75 is the least Inception V4 takes."""
 
@@ -235,6 +237,7 @@ class Checks(Section):
     export: Thresholds = Thresholds()
     equalize: Thresholds = Thresholds()
     quantize: Thresholds = Thresholds()
+    lower: Thresholds = Thresholds()
     compile: Thresholds = Thresholds()
 
     @model_validator(mode="after")

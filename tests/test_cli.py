@@ -64,7 +64,8 @@ def test_help_imports_nothing_heavy(loaded: Any, argv: list[str]) -> None:
 
 @pytest.mark.parametrize("argv", [["schema"], ["run", "nowhere.yaml"], ["run"]])
 def test_nor_do_errors_and_the_schema(loaded: Any, argv: list[str]) -> None:
-    assert loaded(0 if argv == ["schema"] else 2, *argv) == set()
+    # The stages are loaded to be able to name them; numpy is the most that this may take.
+    assert loaded(0 if argv == ["schema"] else 2, *argv) <= {"numpy"}
 
 
 def test_a_run_that_computes_nothing_imports_no_frameworks(loaded: Any, made: Any) -> None:
@@ -199,7 +200,7 @@ def test_a_lost_result_is_put_back(made: Any) -> None:
     assert (folder / "report.json").is_file()
 
 
-KINDS = ("weights", "export", "ranges", "quantize", "compile", "outputs", "verdicts")
+KINDS = ("weights", "export", "ranges", "quantize", "lower", "compile", "outputs", "verdicts")
 
 
 def new_entries(setting: Any, before: dict[str, set[str]]) -> dict[str, int]:
@@ -231,9 +232,11 @@ def test_another_range_rule_repeats_what_depends_on_it(made: Any) -> None:
     done = made.run(*override)
     assert done.code == 0, done.err
     # The calibration pass is not repeated; both bundles have the same bytes, so the same logits.
-    assert new_entries(made, before) == {"quantize": 1, "compile": 2, "outputs": 2, "verdicts": 2}
+    assert new_entries(made, before) == {
+        "quantize": 1, "lower": 1, "compile": 2, "outputs": 3, "verdicts": 3
+    }  # fmt: skip
     cached = {s["name"]: s["cached"] for s in made.report()["stages"]}
-    assert cached == {name: name not in ("quantize", "compile") for name in cached}
+    assert cached == {name: name not in ("quantize", "lower", "compile") for name in cached}
     assert set(made.plan(*override).values()) == {"is in the store"}
     assert set(made.plan().values()) == {"is in the store"}, "and what was there is still there"
 
@@ -461,7 +464,7 @@ def test_weights_need_not_be_there_again(made: Any, tmp_path: Path, lab: Any) ->
         (["rnu"], "No such command"),
         (["run", "RECIPE", "--threads", "-1"], "--threads"),
         (["run", "RECIPE", "--threads", "many"], "--threads"),
-        (["evaluate", "m.tflite", "--data", "."], "cannot evaluate m.tflite known: .onnx, .synap"),
+        (["evaluate", "m.pb", "--data", "."], "cannot evaluate m.pb known: .onnx, .tflite, .synap"),
         (["evaluate", "m.onnx"], "Missing option"),
     ],
 )  # fmt: skip
@@ -536,7 +539,8 @@ def judged(first_run: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("stage", "name"), [("export", None), ("quantize", None), ("compile", "model.synap")]
+    ("stage", "name"),
+    [("export", None), ("quantize", None), ("lower", None), ("compile", "model.synap")],
 )
 def test_evaluating_a_file_gives_the_reports_accuracy(
     first_run: Any, judged: Path, pipeline: Any, tmp_path: Path, stage: str, name: str | None

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.artifact import Artifact
 from pipeline.check.result import Check, Verdict
 from pipeline.engine import Job, TargetResult
 from pipeline.process import environment
@@ -47,12 +48,7 @@ def build_report(
                 "cached": stage.cached,
                 "seconds": stage.seconds,
                 "peak_rss_mb": stage.peak_rss_mb,
-                "artifact": {
-                    "path": _shown_path(stage.artifact.path, job.artifacts),
-                    "format": stage.artifact.format,
-                    "sha256": stage.artifact.sha256,
-                    "bytes": stage.artifact.size,
-                },
+                "artifact": _artifact(stage.artifact, job.artifacts),
                 "check": _finite(stage.check.to_json()),
                 "details": dict(stage.details),
             }
@@ -68,6 +64,17 @@ def build_report(
             "notes": list(samples.notes),
         },
         "environment": environment(PACKAGES, job.threads),
+    }
+
+
+def _artifact(artifact: Artifact | None, root: Path) -> dict[str, Any] | None:
+    if artifact is None:
+        return None
+    return {
+        "path": _shown_path(artifact.path, root),
+        "format": artifact.format,
+        "sha256": artifact.sha256,
+        "bytes": artifact.size,
     }
 
 

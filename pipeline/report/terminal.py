@@ -94,9 +94,9 @@ def print_results(
             _points(check.step_drop),
             _percent(check.agreement),
             "-" if check.sqnr_db is None else f"{check.sqnr_db:.1f} dB",
-            _verdict(check),
-            _size(stage.artifact.size),
-            "stored" if stage.cached else _seconds(stage.seconds),
+            _verdict(check) if stage.artifact else Text("SKIPPED", style=_STYLES["SKIPPED"]),
+            _size(stage.artifact.size) if stage.artifact else "-",
+            ("stored" if stage.cached else _seconds(stage.seconds)) if stage.artifact else "-",
         )
     console.print(table)
     images = max((stage.check.images for _, stage in rows), default=0)
@@ -104,13 +104,13 @@ def print_results(
         f"{images} evaluation images; drops in points, against the float export and the stage before"
     )
     for name, stage in rows:
-        if stage.check.required:
+        if stage.check.required or stage.artifact is None:
             console.print(f"{name}: {stage.check.verdict}: {stage.check.reason}", soft_wrap=True)
     if fallback:
         console.print(Text(f"compile: fell back to the CPU delegate: {fallback}", style="yellow"))
     for path, notice in bundles:
         console.print(f"{path}  ({notice})" if notice else str(path), soft_wrap=True)
-    if all(stage.cached for _, stage in rows):
+    if all(stage.cached for _, stage in rows if stage.artifact):
         console.print("Nothing was computed: everything was in the store.")
 
 

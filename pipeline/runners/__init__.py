@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pipeline.artifact import Format
 from pipeline.data.preprocess import Normalization
-from pipeline.runners import onnx, synap, torch
+from pipeline.runners import onnx, synap, tflite, torch
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +26,7 @@ RUNNERS: dict[Format, tuple[Opener, tuple[str, ...]]] = {
     "torch": (torch.open_torch, ("torch", "timm")),
     "onnx": (onnx.open_onnx, ("onnxruntime",)),
     "qdq-onnx": (onnx.open_onnx, ("onnxruntime",)),
+    "tflite": (tflite.open_tflite, ("ai-edge-litert",)),
     "synap": (synap.open_synap, ("onnxruntime",)),
 }
 """By format: how it is opened, and the packages whose version shapes its logits."""

@@ -1,5 +1,6 @@
 """Which preprocessing a model file asks for."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.artifact import Format
@@ -7,13 +8,22 @@ from pipeline.data.preprocess import Preprocess
 from pipeline.errors import UsageError
 from pipeline.runners.onnx import declared_preprocess, make_session
 from pipeline.runners.synap import cpu_subgraph
+from pipeline.runners.tflite_declared import tflite_preprocess
 
 
-def preprocess_for(path: Path, format: Format, given: Preprocess | None) -> Preprocess:
+def preprocess_for(
+    path: Path,
+    format: Format,
+    given: Preprocess | None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Preprocess:
     """What the file itself declares, or else what was given. Raises UsageError for neither.
 
-    A bundle declares it in the ONNX model inside, because SyNAP's own meta has no geometry.
+    A bundle declares it in the ONNX model inside, because SyNAP's own meta has no geometry. What
+    has to be assumed of a TFLite file that others made is told to `say`.
     """
+    if format == "tflite":
+        return tflite_preprocess(path, given, say)
     if format == "synap":
         session = make_session(cpu_subgraph(path).model, 1, where=str(path))
     else:

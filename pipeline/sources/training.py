@@ -78,7 +78,11 @@ def train(
             for chosen in places.reshape(steps_per_epoch, batch):
                 inputs = torch.from_numpy(normalization.apply(crops[chosen]))
                 logits = model(inputs.contiguous(memory_format=torch.channels_last))
-                loss = functional.cross_entropy(logits, torch.from_numpy(labels[chosen]))
+                loss = functional.cross_entropy(
+                    logits,
+                    torch.from_numpy(labels[chosen]),
+                    label_smoothing=options.label_smoothing,
+                )
                 if not bool(torch.isfinite(loss)):
                     raise StageError(
                         "the training diverged: its loss is no finite number any more",

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from pipeline.recipe import Recipe
-from pipeline.stages import compile, equalize, export, import_onnx, quantize, weights
+from pipeline.stages import compile, equalize, export, import_onnx, lower, quantize, weights
 from pipeline.stages.stage import Stage
 
 STAGES: tuple[Stage, ...] = (
@@ -11,6 +11,7 @@ STAGES: tuple[Stage, ...] = (
     export.STAGE,
     equalize.STAGE,
     quantize.STAGE,
+    lower.STAGE,
     compile.STAGE,
 )
 """The whole chain."""

@@ -60,5 +60,6 @@ STAGE = Stage(
     samples=("calibration",),
     tools=("onnx", "onnx_ir"),
     per_target=True,
+    against=lambda settings: "quantize",  # what is handed over comes from there, not from `lower`
     stand_in=_stand_in,
 )

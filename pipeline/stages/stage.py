@@ -79,8 +79,13 @@ class Stage:
     """Installed packages whose version shapes the result."""
     missing: Callable[[Settings], list[Missing]] = lambda settings: []
     """What making it would lack, found within seconds."""
+    skip: Callable[[Settings], str | None] = lambda settings: None
+    """Why these settings leave it without a result, so that it is SKIPPED; None where they do not.
+    A stage that takes what it gives then has to be skipped as well."""
     per_target: bool = False
     """Whether it runs once for every target, rather than once for all."""
+    against: Callable[[Settings], str | None] = lambda settings: None
+    """The stage whose logits its own are compared with; None for the one before it."""
     stand_in: Callable[[Settings], str | None] = lambda settings: None
     """The stage whose logits stand in, as `predicted`, for an artifact that cannot be run here;
     None where the artifact itself is run."""
