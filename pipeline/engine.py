@@ -261,13 +261,13 @@ def plan(
     for stage in job.stages:
         for target in job.targets if stage.per_target else (None,):
             name = stage.name if target is None else f"{stage.name} {target.name}"
-            lacking = [taken for taken in stage.takes if taken not in digests]
-            if lacking:
-                say(name, f"would run: its {lacking[0]} is not made yet")
-                continue
             reason = stage.skip(settings)
             if reason is not None:
                 say(name, f"skipped: {reason}")
+                continue
+            lacking = [taken for taken in stage.takes if taken not in digests]
+            if lacking:
+                say(name, f"would run: its {lacking[0]} is not made yet")
                 continue
             mine = (
                 settings if target is None else replace(settings, target=target, handover=handover)

@@ -179,9 +179,13 @@ def test_a_changed_file(kept: Kept) -> None:
     assert path.read_text() == "result"
 
 
-def test_a_truncated_file(kept: Kept) -> None:
+@pytest.mark.parametrize("keep_time", [False, True])
+def test_a_truncated_file(kept: Kept, keep_time: bool) -> None:
     path = kept.get().path("file")
+    time_ns = path.stat().st_mtime_ns
     path.write_text("resul")
+    if keep_time:
+        os.utime(path, ns=(time_ns, time_ns))
     assert not kept.get().cached
     assert path.read_text() == "result"
 

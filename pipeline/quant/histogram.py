@@ -40,21 +40,15 @@ class Histogram:
         self, values: NDArray[np.float32], minima: NDArray[np.float32], maxima: NDArray[np.float32]
     ) -> None:
         """Count flat `values`; `minima` and `maxima` `[N]` are those of every image, all values."""
-        import boost_histogram as bh
-
         for low, high in zip(minima.tolist(), maxima.tolist(), strict=True):
             self._average(low, high)
         self._cover(float(minima.min()), float(maxima.max()))
         self.zeros += int(values.size - np.count_nonzero(values))
-        width = self.width
-        # BINS and the width are powers of two, so the library's own scaling is exact, but for
-        # values nearer to an edge than a double can tell: they may count to its other side.
-        axis = bh.axis.Regular(
-            BINS, self.first * width, (self.first + BINS) * width, underflow=False, overflow=False
-        )
-        counted = bh.Histogram(axis, storage=bh.storage.Int64())
-        counted.fill(values)
-        self.counts += counted.view()
+        # The width is a power of two, so the division is exact, and so is the floor: there are
+        # no more than BINS bins on either side of zero.
+        scaled = values * np.float32(math.ldexp(1.0, -self.exponent))
+        bins = np.floor(scaled, out=scaled).astype(np.int64) - self.first
+        self.counts += np.bincount(bins, minlength=BINS)
 
     @property
     def width(self) -> float:

@@ -27,10 +27,10 @@ Ranges = Mapping[str, Histogram]
 
 OBSERVE_VERSION = 1
 """Raised whenever the same images would give other ranges."""
-SUBSAMPLE = 7
-"""Every 7th value of a tensor is counted: a prime, so that it walks through rows, columns and
+SUBSAMPLE = 31
+"""Every 31st value of a tensor is counted: a prime, so that it walks through rows, columns and
 channels alike. Minimum and maximum are over all values."""
-FULL_COUNT = 1 << 14
+FULL_COUNT = 1 << 13
 """Tensors of at most this many values a batch are counted whole."""
 BATCH_MEMORY = 128 << 20
 """Bytes of activations that one batch may hold."""
@@ -96,7 +96,7 @@ def run_watched(
         if by_name[name] not in kept and name != input_name:
             outputs.append(by_name[name])
     try:
-        session = make_session(ir.to_proto(graph).SerializeToString(), threads)
+        session = make_session(ir.to_proto(graph).SerializeToString(), threads, spin=False)
     finally:
         while len(outputs) > len(kept):
             outputs.pop()

@@ -16,10 +16,10 @@ from pipeline.recipe import Ranges as RangeOptions
 Range = tuple[float, float]
 Rule = Callable[[Histogram, RangeOptions, IntegerType], Range]
 
-COARSE = np.linspace(1.0, 0.04, 25)
-FINE = np.linspace(-0.03, 0.03, 7)
+COARSE = np.linspace(1.0, 0.04, 17)
+FINE = np.linspace(-0.045, 0.045, 7)
 """Parts of an end of the range that `mse` tries: all of the former, then around the best."""
-ENTROPY_CANDIDATES = 96
+ENTROPY_CANDIDATES = 48
 
 
 def minmax(seen: Histogram, options: RangeOptions, type: IntegerType) -> Range:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 PACKAGES = (
     "torch", "torchvision", "timm", "onnx", "onnx_ir", "onnxruntime", "numpy", "pillow",
-    "scikit-learn", "huggingface_hub", "safetensors", "boost-histogram",
+    "scikit-learn", "huggingface_hub", "safetensors",
 )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def make_session(
-    model: Path | bytes, threads: int, *, where: str = "", optimize: bool = True
+    model: Path | bytes, threads: int, *, where: str = "", optimize: bool = True, spin: bool = True
 ) -> "onnxruntime.InferenceSession":
     """An ONNX Runtime session on the CPU. Raises StageError where it refuses the model."""
     import onnxruntime
@@ -26,6 +26,9 @@ def make_session(
     # file can score points apart on two machines. This makes ONNX Runtime use the exact uint8
     # kernels there; on CPUs with VNNI and on Arm it changes nothing. See docs/decisions/0004.
     options.add_session_config_entry("session.x64quantprecision", "1")
+    if not spin:
+        # Idle threads of the session leave the cores to whoever works between two runs.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     source = model if isinstance(model, bytes) else str(model)

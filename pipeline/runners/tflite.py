@@ -69,7 +69,7 @@ class TfliteRunner:
         import numpy as np
 
         images = self._prepared(crops)
-        wanted = tuple(self._input["shape"])
+        wanted = tuple(map(int, self._input["shape"]))
         if images.shape[1:] != wanted[1:]:
             raise StageError(
                 f"wants images of shape {list(wanted[1:])}, but they are prepared as "

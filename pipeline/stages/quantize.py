@@ -192,7 +192,7 @@ def _stage(*, equalized: bool) -> Stage:
         options=_options,
         make=_make,
         samples=("calibration", "selection"),
-        tools=("onnxruntime", "onnx", "onnx_ir", "numpy", "boost-histogram"),
+        tools=("onnxruntime", "onnx", "onnx_ir", "numpy"),
     )
 
 

@@ -51,7 +51,7 @@ def test_both_sides_have_every_class() -> None:
     _, labels = digits_training()
     assert min(np.bincount(labels, minlength=10)) >= 80
     held = [item.label for item in open_digits(None).listing()]
-    assert min(np.bincount(held, minlength=10)) >= 60
+    assert min(np.bincount(held, minlength=10)) >= 35
 
 
 def test_images_are_gray_in_rgb_over_the_full_range() -> None:

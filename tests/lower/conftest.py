@@ -1,8 +1,10 @@
 """One operator at a time: a float graph, a Plan made by hand, and both renderings run on the same
 integers. Nothing here goes through calibration, so scales and zero points can be anything."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -281,3 +283,12 @@ def ops() -> Any:
         *(run_onnx, run_tflite, both, codes),
     )
     return SimpleNamespace(**{function.__name__: function for function in functions})
+
+
+@pytest.fixture(scope="session")
+def sample_data() -> Path:
+    """The folder of real models and pictures; tests that want it skip where there is none."""
+    folder = os.environ.get("PIPELINE_SAMPLE_DATA", "")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("PIPELINE_SAMPLE_DATA names no folder with the MobileNet V2 sample")
+    return Path(folder)

@@ -54,21 +54,21 @@ def test_batches_do_not_matter(small: ir.Model, images: np.ndarray) -> None:
 
 
 def test_the_subsample_represents_the_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Counting every 7th value of a large tensor moves no quantile by more than 5 % of a deviation."""
+    """Counting every 31st value of a large tensor moves no quantile by more than 0.15 deviations."""
     values = np.random.default_rng(0).normal(0, 1, (2, 64, 40, 40)).astype(np.float32)
     values *= np.linspace(0.5, 2, 64, dtype=np.float32)[None, :, None, None]  # unlike channels
     part, whole = module.Histogram(), module.Histogram()
     module._count("x", part, values)
     monkeypatch.setattr(module, "FULL_COUNT", values.size)
     module._count("x", whole, values)
-    assert part.counts.sum() * 7 == pytest.approx(whole.counts.sum(), rel=0.01)
+    assert part.counts.sum() * 31 == pytest.approx(whole.counts.sum(), rel=0.01)
     assert (part.minimum, part.maximum) == (whole.minimum, whole.maximum)
     for share in (0.01, 0.1, 0.5, 0.9, 0.99):
         quantiles = [
             h.edges()[np.searchsorted(np.cumsum(h.counts), share * h.counts.sum())]
             for h in (part, whole)
         ]
-        assert quantiles[0] == pytest.approx(quantiles[1], abs=0.05 * float(values.std()))
+        assert quantiles[0] == pytest.approx(quantiles[1], abs=0.15 * float(values.std()))
 
 
 def test_not_a_number_is_an_error_that_names_the_tensor(build, images: np.ndarray) -> None:  # type: ignore[no-untyped-def]
