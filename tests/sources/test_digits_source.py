@@ -150,7 +150,6 @@ def test_a_file_in_place_of_the_training(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "name", "says"),
     [
-        ({"batch": 1}, SMALL, "at least 2 images"),
         ({}, "inception_v5", "did you mean inception_v4"),
         ({"size": 100}, "test_vit", "cannot take 100x100 images"),
     ],

@@ -11,7 +11,8 @@ from pipeline.sources import SOURCES
 
 
 def test_every_source_a_recipe_can_name_is_registered() -> None:
-    assert set(SOURCES) == set(get_args(SourceName))
+    # A float ONNX file is no PyTorch model: the chain starts behind `weights` for it.
+    assert set(SOURCES) == set(get_args(SourceName)) - {"onnx"}
 
 
 def test_importing_the_registry_imports_nothing_heavy() -> None:
