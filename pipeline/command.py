@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pipeline.data.draw import SampleSets
     from pipeline.data.samples import Samples
 
+BUNDLE = "model.synap"
 _EXIT = {"PASS": 0, "UNDECIDED": 0, "FAIL": 1, "SKIPPED": 1}
 _FORMATS: dict[str, Format] = {".onnx": "onnx", ".tflite": "tflite", ".synap": "synap"}
 
@@ -75,6 +76,8 @@ def run(job: Job, *, strict: bool, as_json: bool) -> int:
             store.lock(f"results-{job.recipe.name}-{folder.name}"),
         ):
             bundle = _publish(result, folder)
+            if bundle is None:  # what an earlier run left here does not belong to this report
+                (folder / BUNDLE).unlink(missing_ok=True)
             write_text(folder / "report.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
         if bundle is not None:
             bundles.append((bundle, CPU_NOTICE if handover.delegate == "cpu" else ""))
@@ -241,7 +244,7 @@ def _publish(result: TargetResult, folder: Path) -> Path | None:
     compiled = next((stage for stage in result.stages if stage.name == "compile"), None)
     if compiled is None or compiled.artifact is None:
         return None
-    path = folder / "model.synap"
+    path = folder / BUNDLE
     if not path.is_file() or digest_of_path(path) != compiled.artifact.sha256:
         publish(compiled.artifact.path, path)
     return path

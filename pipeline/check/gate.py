@@ -30,8 +30,9 @@ def drop_interval(paired: Paired, confidence: float) -> tuple[float, float]:
 
     Adjusted Wald interval of Bonett and Price, "Adjusted Wald confidence interval for a
     difference of binomial proportions based on paired data", J. Educ. Behav. Stat. 37 (2012):
-    one imagined image is added to either discordant count. It stays honest at zero discordant
-    images, where the plain Wald interval has no width.
+    one imagined image is added to either discordant count, so that it has a width even where
+    no image is discordant. Its coverage is close to nominal on average; where images are only lost
+    and few of them, the upper end covers up to 5 points less than it says (simulated in the tests).
     """
     images = paired.images + 2
     lost, gained = (paired.lost + 1) / images, (paired.gained + 1) / images

@@ -96,8 +96,10 @@ def assert_does_the_same(lab: Any, made: Any, into: Path) -> None:
     logits = {name: runner(made.crops) for name, runner in runners.items()}
     ours, theirs = (sqnr_db(logits[name], logits["float"]) for name in ("tflite", "qdq"))
     assert theirs > 8, "the quantized model is too far from the float one to tell anything"
-    assert abs(ours - theirs) < 1
-    assert sqnr_db(logits["tflite"], logits["qdq"]) > theirs, "nearer to float than to each other"
+    # Not closer: the mean of four integers is often half way, which LiteRT rounds away from zero
+    # and ONNX Runtime to even (resnet18d).
+    assert abs(ours - theirs) < 1.5
+    assert sqnr_db(logits["tflite"], logits["qdq"]) > theirs - 1.5
     assert agreement(logits["tflite"], logits["qdq"]) >= 0.9
 
 
