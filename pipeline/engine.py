@@ -14,7 +14,7 @@ from pipeline.artifact import Artifact
 from pipeline.check.result import Check, skipped
 from pipeline.check.verdicts import judge_stored
 from pipeline.data.preprocess import Preprocess
-from pipeline.errors import PipelineError
+from pipeline.errors import NoFormError, PipelineError
 from pipeline.evaluate import LOGITS, outputs_of
 from pipeline.process import measured, version_of
 from pipeline.progress import Progress
@@ -152,9 +152,7 @@ def _advance(
     """Carry out one stage, then check it."""
     reason = stage.skip(state.settings)
     if reason is not None:
-        thresholds = getattr(job.recipe.recipe.checks, stage.name)
-        check = skipped(reason, thresholds, "measured")
-        return state, StageResult(stage.name, False, 0.0, 0.0, None, check, {})
+        return state, _skipped(job, stage, reason)
     taken = {name: state.results[name] for name in stage.takes}
     fields = key_fields(
         stage, state.settings, {name: digest for name, (_, digest) in taken.items()}, samples
@@ -179,7 +177,13 @@ def _advance(
         }
 
     with system_errors_explained(stage.name, job.artifacts):
-        entry = store.get(stage.name, fields, build)
+        try:
+            entry = store.get(stage.name, fields, build)
+        except NoFormError as error:
+            behind = job.stages[job.stages.index(stage) + 1 :]
+            if any(name in later.takes for later in behind for name in stage.gives):
+                raise
+            return state, _skipped(job, stage, f"{error.where}: {error.what}".removeprefix(": "))
     results = {name: (entry.path(file), entry.sha256(file)) for name, file in stage.gives.items()}
     state = replace(state, results={**state.results, **results})
     state = replace(state, settings=_with_preprocess(state))
@@ -192,6 +196,12 @@ def _advance(
         about["details"],
     )  # fmt: skip
     return state, result
+
+
+def _skipped(job: Job, stage: Stage, reason: str) -> StageResult:
+    """A stage without a result, and why."""
+    check = skipped(reason, getattr(job.recipe.recipe.checks, stage.name), "measured")
+    return StageResult(stage.name, False, 0.0, 0.0, None, check, {})
 
 
 def _with_preprocess(state: _State) -> Settings:

@@ -37,6 +37,13 @@ class StageError(PipelineError):
     """A stage could not be carried out, or its input is unreadable."""
 
 
+class NoFormError(StageError):
+    """The form that a stage writes has no place for something in this model.
+
+    The chain goes on where nothing behind the stage takes its result; the stage is then SKIPPED.
+    """
+
+
 @dataclass(frozen=True)
 class Missing:
     """One thing a run needs and does not have, found before any long work starts."""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.errors import StageError
+from pipeline.errors import NoFormError, StageError
 from pipeline.lower.layout import stored_array, stored_shape
 from pipeline.lower.model_file import ModelFile, Quantization, Tensor
 from pipeline.lower.versions import lowest_version
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 
-class NoTfliteForm(StageError):
+class NoTfliteForm(NoFormError):
     """A node of the Graph, or what the Plan says of it, has no place in TFLite."""
 
     def __init__(self, node: "ir.Node", reason: str) -> None:

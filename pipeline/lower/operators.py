@@ -6,7 +6,7 @@ A new operator is a function and a line in `OPERATORS`.
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from pipeline.errors import StageError
+from pipeline.errors import NoFormError
 from pipeline.lower import convolution, elementwise, padding, pooling, shapes
 from pipeline.lower.lowering import Lowering
 from pipeline.quant.placement import ACTIVATIONS, fused_activation
@@ -86,7 +86,7 @@ def _require_known(graph: "ir.Graph") -> None:
             unknown.setdefault(node.op_type, []).append(node.name or "")
     if unknown:
         named = "; ".join(f"{kind} ({', '.join(names)})" for kind, names in unknown.items())
-        raise StageError(
+        raise NoFormError(
             f"no place in TFLite for {named}", hint=f"known are {', '.join(OPERATORS)}"
         )
 

@@ -52,16 +52,19 @@ def correct_sequentially(
         output = node.outputs[0].name or ""
         expected = run_node(node, real, threads)
         layer = layers.get(node.name or "")
-        if layer is None or layer.node not in plan.biases:
+        if layer is None or layer.weight_name not in plan.weights:
             result = run_node(node, integer, threads)
         else:
             weight = dequantized(layer, plan.weights[layer.weight_name])
             result = _without_bias(node, integer, weight, layer, threads)
-            bias = biases[layer.node]
-            result += _by_channel(layer.bias + _array(bias, layer), result)
-            shift = _channel_mean(expected) - _channel_mean(result)
-            result += _by_channel(shift, result)
-            biases[layer.node] = _corrected(bias, shift, layer, "sequential")
+            if layer.takes_bias:
+                result += _by_channel(layer.bias, result)
+            if layer.node in biases:
+                bias = biases[layer.node]
+                result += _by_channel(_array(bias, layer), result)
+                shift = _channel_mean(expected) - _channel_mean(result)
+                result += _by_channel(shift, result)
+                biases[layer.node] = _corrected(bias, shift, layer, "sequential")
         if output in plan.activations:
             result = fake_quantize(result, plan.activations[output], threads)
         real[output], integer[output] = expected, result

@@ -23,6 +23,8 @@ class Layer:
     weight: NDArray[np.float32]
     axis: int
     bias: NDArray[np.float64]
+    takes_bias: bool
+    """A MatMul has no place for a bias, so nothing about its result can be corrected."""
 
     @property
     def channel_sums(self) -> NDArray[np.float64]:
@@ -47,7 +49,15 @@ def find_layers(graph: "ir.Model", placement: Placement) -> list[Layer]:
             else np.zeros(weight.shape[item.axis])
         )
         layers.append(
-            Layer(item.node, source.name or "", item.name, weight, item.axis, bias.reshape(-1))
+            Layer(
+                item.node,
+                source.name or "",
+                item.name,
+                weight,
+                item.axis,
+                bias.reshape(-1),
+                node.op_type != "MatMul",
+            )  # fmt: skip
         )
     return layers
 

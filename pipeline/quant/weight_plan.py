@@ -65,7 +65,7 @@ def plan_weights(
         if np.array_equal(raised, scales)
         else f"{options.weights}, raised for the bias",
     )
-    if source_scale is None:
+    if source_scale is None or not layer.takes_bias:
         return tensor, None
     bias = BiasPlan(
         scale=tuple(float(source_scale * scale) for scale in raised),
