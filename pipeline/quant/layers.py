@@ -57,7 +57,7 @@ def find_layers(graph: "ir.Model", placement: Placement) -> list[Layer]:
                 item.axis,
                 bias.reshape(-1),
                 node.op_type != "MatMul",
-            )  # fmt: skip
+            )
         )
     return layers
 

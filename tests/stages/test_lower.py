@@ -246,16 +246,18 @@ def test_when_it_is_skipped(tiny: Path, options: Any, reason: str | None) -> Non
 def test_an_operator_without_a_place_leaves_the_chain_going(lab: Any, tmp_path: Path) -> None:
     """Nothing behind `lower` takes its result here, so the bundle is made all the same, and the
     report says which operators stood in the way."""
-    from pipeline.sources.timm_models import build
-
     import torch
     from safetensors.torch import save_file
+
+    from pipeline.sources.timm_models import build
 
     torch.manual_seed(0)
     save_file(build("test_convnext", 10).state_dict(), tmp_path / "weights.safetensors")
     lab.write_images(tmp_path / "images", per_class=4)
     recipe = lab.RECIPE.replace("name: test_resnet", "name: test_convnext")
-    recipe = recipe.replace("  weights: {min_top1: 0.5}\n", "").replace("max_top1_drop: 0.2", "min_top1: 0")
+    recipe = recipe.replace("  weights: {min_top1: 0.5}\n", "").replace(
+        "max_top1_drop: 0.2", "min_top1: 0"
+    )
     (tmp_path / "recipe.yaml").write_text(recipe)
     done = lab.pipeline_run(tmp_path / "recipe.yaml", tmp_path / "artifacts", "--target", "sl1680")
     assert done.code == 0, done.err
