@@ -7,6 +7,7 @@ set to the classes' mean features, so that the accuracy is well above chance.
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -25,6 +26,10 @@ from pipeline.data.preprocess import Preprocess
 from pipeline.progress import Silent
 
 REPOSITORY = Path(pipeline.__file__).parents[1]
+# A shell starts jobs in the background with Ctrl-C ignored, and programs pass that on to those they
+# start; the tests that send it mean a program that was started as a person does.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 SYNSETS = (
     "n01440764", "n01443537", "n01484850", "n01491361", "n01494475",
     "n01496331", "n01498041", "n01514668", "n01514859", "n01518878",
