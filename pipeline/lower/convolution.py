@@ -25,7 +25,7 @@ from pipeline.lower.shapes import emit_reshape
 from pipeline.lower.versions import DILATED_DEPTHWISE, GROUPED_CONVOLUTION
 from pipeline.quant.integers import bias_integers, weight_integers
 from pipeline.quant.layers import array_of
-from pipeline.quant.plan import TensorPlan
+from pipeline.quant.plan import BiasPlan, TensorPlan
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -158,12 +158,15 @@ def _filters(
 
 
 def _bias(low: Lowering, node: "ir.Node", weights: TensorPlan, channels: int) -> Tensor:
-    """The bias, also where the Graph has none: the convolution kernels want one."""
+    """The bias, also where neither Graph nor Plan has one: the convolution kernels want it."""
+    source = low.planned(node, input_of(node, 0))
+    value = node.inputs[2] if len(node.inputs) > 2 else None
     plan = low.plan.biases.get(node.name or "")
     if plan is None:
-        raise NoTfliteForm(node, "the Plan leaves its bias float")
-    require_bias_scale(node, low.planned(node, input_of(node, 0)), weights, plan)
-    value = node.inputs[2] if len(node.inputs) > 2 else None
+        if value is not None:
+            raise NoTfliteForm(node, "the Plan leaves its bias float")
+        plan = BiasPlan(scale=tuple(source.scale[0] * scale for scale in weights.scale))
+    require_bias_scale(node, source, weights, plan)
     if value is not None and (
         value.const_value is None or np.size(value.const_value.numpy()) != channels
     ):

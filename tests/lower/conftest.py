@@ -117,10 +117,11 @@ def plan_of(
                     axis = 1
                 weights[value.name] = _weight_plan(array, data_type, axis if per_channel else None)
                 scale = weights[value.name].scale
-                biases[name] = BiasPlan(
-                    scale=tuple(activations[node.inputs[0].name].scale[0] * s for s in scale),
-                    correction=None if corrections is None else tuple(corrections[name]),
-                )
+                if node.op_type != "MatMul":  # it has no place for one
+                    biases[name] = BiasPlan(
+                        scale=tuple(activations[node.inputs[0].name].scale[0] * s for s in scale),
+                        correction=None if corrections is None else tuple(corrections[name]),
+                    )
             elif node.op_type in ("Add", "Sub", "Mul", "Concat"):
                 weights[value.name] = _weight_plan(array, data_type, None)
     return Plan(

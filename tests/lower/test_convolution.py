@@ -227,11 +227,18 @@ def test_a_flattened_map_that_others_read_too(ops: Any) -> None:
     assert made.kinds == ["TRANSPOSE", "RESHAPE", "RESHAPE", "FULLY_CONNECTED", "ADD"]
 
 
-@pytest.mark.parametrize("data_type", ["uint8", "int8"])
-def test_matmul_is_a_gemm(ops: Any, data_type: str) -> None:
+@pytest.mark.parametrize(("data_type", "per_channel"), SCHEMES)
+def test_matmul_is_a_gemm(ops: Any, data_type: str, per_channel: bool) -> None:
     weights = {"w": np.random.default_rng(0).normal(0, 0.3, (12, 7)).astype(np.float32)}
-    made = ops.both([("MatMul", ["x", "w"], "y", {})], {"x": (12,)}, weights, data_type=data_type)
-    assert (made.steps <= 1, made.kinds) == (True, ["FULLY_CONNECTED"])
+    made = ops.both(
+        [("MatMul", ["x", "w"], "y", {})],
+        {"x": (12,)},
+        weights,
+        data_type=data_type,
+        per_channel=per_channel,
+    )
+    assert made.steps <= 1
+    assert made.kinds == (["RESHAPE", "CONV_2D", "RESHAPE"] if per_channel else ["FULLY_CONNECTED"])
 
 
 def test_padding_of_its_own_is_read_past(ops: Any) -> None:
@@ -289,9 +296,9 @@ def test_what_has_no_place(ops: Any) -> None:
 
 def test_a_plan_that_breaks_a_rule(ops: Any) -> None:
     """Changed by hand, because ours do not."""
-    weights = {"w": np.ones((4, 3, 3, 3), np.float32)}
+    weights = {"w": np.ones((4, 3, 3, 3), np.float32), "b": np.ones(4, np.float32)}
     model = ops.graph_of(
-        [("Conv", ["x", "w"], "y", {"kernel_shape": [3, 3]})], {"x": (3, 6, 6)}, weights
+        [("Conv", ["x", "w", "b"], "y", {"kernel_shape": [3, 3]})], {"x": (3, 6, 6)}, weights
     )
     feeds = {"x": ops.random_integers(np.random.default_rng(0), (1, 3, 6, 6), "uint8")}
 
