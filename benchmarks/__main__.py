@@ -1,4 +1,5 @@
-"""`make bench`: cost of calibration, ours beside others', as ratios to a float pass.
+"""`make bench`: cost of calibration, ours beside others', as ratios to a float pass, and the time
+of an image in every rendering.
 
 Every subject runs in a process of its own with a memory limit, right after a float pass over the
 same images in the same kind of process. Prints a table and writes `artifacts/bench.json`.
@@ -13,7 +14,7 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks.inception import prepare
+from benchmarks import inference
 from pipeline.artifact import write_text
 
 FOLDER = Path("artifacts/.bench")
@@ -43,10 +44,12 @@ class Outcome:
     note: str
 
 
-def run_subject(subject: str, images: int, threads: int, limit_gb: float) -> Outcome:
+def run_subject(
+    subject: str, images: int, threads: int, limit_gb: float, module: str = "benchmarks.calibration"
+) -> Outcome:
     """Run one subject in its own process, and look at what it took when it is over."""
     argv = [
-        sys.executable, "-m", "benchmarks.calibration", subject, str(images), str(threads),
+        sys.executable, "-m", module, subject, str(images), str(threads),
         str(limit_gb), str(FOLDER),
     ]  # fmt: skip
     log = FOLDER / f"{subject}-{images}.log"
@@ -66,13 +69,35 @@ def run_subject(subject: str, images: int, threads: int, limit_gb: float) -> Out
     return Outcome(None, peak, f"failed: {last[0][:80]}")
 
 
+def prepare_apart(module: str, *arguments: int) -> None:
+    """Run `prepare` of a module in a process of its own: a child's peak memory counts what its
+    parent held when it was started, so this process has to stay small."""
+    call = ", ".join(map(str, (f"Path({str(FOLDER)!r})", *arguments)))
+    code = f"from pathlib import Path; from {module} import prepare; prepare({call})"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def inference_rows(threads: int, limit_gb: float) -> list[Row]:
+    """Milliseconds of an image, one at a time."""
+    prepare_apart("benchmarks.inference", threads)
+    rows, images = [], inference.IMAGES
+    print(f"\n{'':>6}  {'one image at a time':<24}{'ms':>13}{'peak MB':>10}", flush=True)
+    for subject in inference.SUBJECTS:
+        outcome = run_subject(subject, images, threads, limit_gb, "benchmarks.inference")
+        value = None if outcome.seconds is None else round(1000 * outcome.seconds / images, 1)
+        rows.append(Row("inference_time", subject, images, value, "ms", "image", outcome.note))
+        shown = outcome.note or f"{value:>13.1f}{outcome.peak_mb:>10.0f}"
+        print(f"{'':>6}  {subject:<24}{shown}", flush=True)
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--images", type=int, nargs="+", default=[16, 64, 256])
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--limit-gb", type=float, default=12.0, help="memory limit of a subject")
     options = parser.parse_args()
-    prepare(FOLDER, max(options.images))
+    prepare_apart("benchmarks.inception", max(options.images))
     subjects = ["ours", "ours-quantize", *PEERS, *(["nncf"] if find_spec("nncf") else [])]
     rows: list[Row] = []
     print(f"{'images':>6}  {'subject':<24}{'float passes':>13}{'peak MB':>10}", flush=True)
@@ -93,6 +118,7 @@ def main() -> None:
             ]  # fmt: skip
             shown = outcome.note or f"{ratio:>13.2f}{outcome.peak_mb:>10.0f}"
             print(f"{images:>6}  {subject:<24}{shown}", flush=True)
+    rows += inference_rows(options.threads, options.limit_gb)
     write_text(RESULTS, json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     print(f"written to {RESULTS}; {options.threads} threads")
 

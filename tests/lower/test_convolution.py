@@ -241,19 +241,48 @@ def test_matmul_is_a_gemm(ops: Any, data_type: str, per_channel: bool) -> None:
     assert made.kinds == (["RESHAPE", "CONV_2D", "RESHAPE"] if per_channel else ["FULLY_CONNECTED"])
 
 
-def test_padding_of_its_own_is_read_past(ops: Any) -> None:
-    """TensorFlow's padding as exporters write it: a Pad of zeros, which SAME says without one."""
-    weights = {
+@pytest.mark.parametrize("data_type", ["uint8", "int8"])
+@pytest.mark.parametrize(
+    ("pads", "stride", "kinds"),
+    [
+        ([0, 0, 1, 1], 2, ["CONV_2D"]),  # TensorFlow's own, as exporters write it: SAME
+        ([1, 1, 1, 1], 1, ["CONV_2D"]),
+        ([1, 1, 0, 0], 2, ["PAD", "CONV_2D"]),
+        ([2, 0, 1, 3], 1, ["PAD", "CONV_2D"]),
+    ],
+)
+def test_padding_of_its_own_is_read_past(
+    ops: Any, pads: list[int], stride: int, kinds: list[str], data_type: str
+) -> None:
+    constants = {
         "w": np.random.default_rng(0).normal(0, 0.3, (4, 3, 3, 3)).astype(np.float32),
-        "pads": np.array([0, 0, 0, 0, 0, 0, 1, 1]),
+        "pads": np.array([0, 0, *pads[:2], 0, 0, *pads[2:]]),
+    }
+    for inner in ([0, 0, 0, 0], [1, 0, 1, 0]):
+        nodes: list[Any] = [
+            ("Pad", ["x", "pads"], "p", {}),
+            (
+                *("Conv", ["p", "w"], "y"),
+                {"kernel_shape": [3, 3], "strides": [stride] * 2, "pads": inner},
+            ),
+        ]
+        made = ops.both(nodes, {"x": (3, 8, 8)}, constants, data_type=data_type)
+        assert made.steps <= 1
+        assert made.kinds == (["PAD", "CONV_2D"] if any(inner) else kinds)
+
+
+def test_padding_that_is_no_zero_stays(ops: Any) -> None:
+    constants = {
+        "w": np.random.default_rng(0).normal(0, 0.3, (4, 3, 3, 3)).astype(np.float32),
+        "pads": np.array([0, 0, 1, 1, 0, 0, 1, 1]),
+        "fill": np.array(0.3, np.float32),
     }
     nodes: list[Any] = [
-        ("Pad", ["x", "pads"], "p", {}),
-        ("Conv", ["p", "w"], "y", {"kernel_shape": [3, 3], "strides": [2, 2]}),
+        ("Pad", ["x", "pads", "fill"], "p", {}),
+        ("Conv", ["p", "w"], "y", {"kernel_shape": [3, 3]}),
     ]
-    for data_type in ("uint8", "int8"):
-        made = ops.both(nodes, {"x": (3, 8, 8)}, weights, data_type=data_type)
-        assert (made.steps, made.kinds) == (0, ["CONV_2D"])
+    made = ops.both(nodes, {"x": (3, 8, 8)}, constants, data_type="uint8")
+    assert (made.steps <= 1, made.kinds) == (True, ["PADV2", "CONV_2D"])
 
 
 def test_versions_are_the_lowest(ops: Any) -> None:

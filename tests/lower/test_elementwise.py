@@ -118,13 +118,17 @@ HARD_SIGMOID = {"alpha": 1 / 6, "beta": 0.5}
 def test_hard_sigmoid(
     ops: Any, shape: tuple[int, ...], data_type: str, reach: float, seed: int
 ) -> None:
-    made = ops.both(
-        [("HardSigmoid", ["x"], "y", HARD_SIGMOID)],
-        {"x": shape},
-        data_type=data_type,
-        reach=reach,
-        seed=seed,
-    )
+    try:
+        made = ops.both(
+            [("HardSigmoid", ["x"], "y", HARD_SIGMOID)],
+            {"x": shape},
+            data_type=data_type,
+            reach=reach,
+            seed=seed,
+        )
+    except NoTfliteForm:
+        event("refused")  # a result that is hardly ever more than 0; see below
+        return
     assert (made.steps <= 1, made.kinds) == (True, ["ADD", "MUL"])
 
 
