@@ -38,7 +38,14 @@ def float_pass(folder: Path, images: int, threads: int) -> float:
 
 
 def ours(folder: Path, images: int, threads: int) -> float:
-    """Loading, the calibration pass, and the ranges of all tensors by all rules."""
+    """Loading, the calibration pass, and the ranges of all tensors by all rules.
+
+    Libraries are imported beforehand, as the peers' are.
+    """
+    import onnx_ir  # noqa: F401
+    import onnxruntime  # noqa: F401
+    import scipy.special  # noqa: F401
+
     from pipeline.graph.file import load_graph
     from pipeline.quant.make_plan import placement_for
     from pipeline.quant.observe import batch_size, observe
@@ -59,6 +66,9 @@ def ours(folder: Path, images: int, threads: int) -> float:
 
 def ours_quantize(folder: Path, images: int, threads: int) -> float:
     """From the float file to the QDQ file, with least-squares ranges and weights."""
+    import onnx_ir  # noqa: F401
+    import onnxruntime  # noqa: F401
+
     from pipeline.graph.file import load_graph, save_graph
     from pipeline.quant.make_plan import make_plan, placement_for
     from pipeline.quant.observe import batch_size, observe

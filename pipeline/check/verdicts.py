@@ -12,7 +12,7 @@ from pipeline.store import Entry, Store
 if TYPE_CHECKING:
     from pipeline.data.samples import Samples
 
-JUDGE_VERSION = 1
+JUDGE_VERSION = 2
 
 
 def judge_stored(
