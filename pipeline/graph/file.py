@@ -1,6 +1,7 @@
 """Graph files: read, write, and what travels in their metadata."""
 
 import json
+import mmap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,9 @@ from pipeline.errors import StageError
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+LARGE = 4096
+"""Bytes from which on a constant is kept as an array."""
+
 
 def load_graph(path: Path) -> "ir.Model":
     """Read an ONNX file. Raises StageError where it is none."""
@@ -18,7 +22,10 @@ def load_graph(path: Path) -> "ir.Model":
     import onnx_ir as ir
 
     try:
-        proto = onnx.load(path, load_external_data=False)
+        proto = onnx.ModelProto()
+        # Mapped, not read: pages of the file need no memory of their own.
+        with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as m:
+            proto.ParseFromString(memoryview(m))
         model = ir.from_proto(proto)
     except FileNotFoundError:
         raise StageError("there is no such file", where=str(path)) from None
@@ -27,7 +34,20 @@ def load_graph(path: Path) -> "ir.Model":
     # A file of ours is whole, and the paths of a foreign one are not trusted.
     if any(tensor.data_location == tensor.EXTERNAL for tensor in proto.graph.initializer):
         raise StageError("keeps tensors in external files, which are not read", where=str(path))
+    _unpack_constants(model)
     return model
+
+
+def _unpack_constants(model: "ir.Model") -> None:
+    """Keep initializers as arrays: protobuf would copy a tensor's bytes each time it is read."""
+    import onnx_ir as ir
+
+    for value in model.graph.initializers.values():
+        tensor = value.const_value
+        if tensor is not None and tensor.nbytes >= LARGE:
+            value.const_value = ir.Tensor(
+                tensor.numpy(), dtype=tensor.dtype, shape=ir.Shape(tensor.shape), name=tensor.name
+            )
 
 
 def save_graph(model: "ir.Model", path: Path) -> None:

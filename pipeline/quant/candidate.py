@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.graph.file import load_graph, preprocess_in
+from pipeline.graph.session import session_of
 from pipeline.progress import Progress
 from pipeline.quant.bias_correction import (
     correct_fast,
@@ -139,10 +140,6 @@ def logits_of(
     model: "ir.Model", plan: Plan, crops: Sequence[NDArray[np.uint8]], threads: int
 ) -> NDArray[np.float32]:
     """Logits `[N, C]` of a rendered Plan on batches of crops."""
-    import onnx_ir as ir
-
-    from pipeline.runners.onnx import make_session
-
-    session = make_session(ir.to_proto(model).SerializeToString(), threads)
+    session = session_of(model, threads)
     parts = [session.run(None, {plan.input: plan.normalization.apply(batch)})[0] for batch in crops]
     return np.concatenate(parts).reshape(sum(len(batch) for batch in crops), -1)

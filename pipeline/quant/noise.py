@@ -31,7 +31,12 @@ def density(seen: Histogram) -> tuple[Float, Float]:
 def rounding_integral(t: Float) -> Float:
     """`R(t)`: the integral of `(u - round(u))**2` from 0 to `t`."""
     whole = np.rint(t)
-    return np.asarray(whole / 12 + (t - whole) ** 3 / 3)
+    return np.asarray(whole / 12 + _cube(t - whole) / 3)
+
+
+def _cube(x: Float) -> Float:
+    """`x**3` without numpy's general power, which takes ten times as long."""
+    return x * x * x
 
 
 def squared_error(
@@ -44,7 +49,7 @@ def squared_error(
     # Every bin falls into a part below the range, one inside, and one above; cut at both ends.
     inside = np.clip(edges, low, high)
     rounded = scale**3 * np.diff(rounding_integral(inside / scale))
-    below = np.diff(-((low - np.minimum(edges, low)) ** 3) / 3)
-    above = np.diff((np.maximum(edges, high) - high) ** 3 / 3)
+    below = np.diff(-_cube(low - np.minimum(edges, low)) / 3)
+    above = np.diff(_cube(np.maximum(edges, high) - high) / 3)
     widths = np.diff(edges)
     return float(np.sum(counts * (rounded + below + above) / widths))

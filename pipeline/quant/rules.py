@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.quant.histogram import Histogram
 from pipeline.quant.noise import density, squared_error
@@ -14,6 +15,7 @@ from pipeline.quant.scheme import IntegerType
 from pipeline.recipe import Ranges as RangeOptions
 
 Range = tuple[float, float]
+Float = NDArray[np.float64]
 Rule = Callable[[Histogram, RangeOptions, IntegerType], Range]
 
 COARSE = np.linspace(1.0, 0.04, 17)
@@ -93,14 +95,14 @@ def entropy(seen: Histogram, options: RangeOptions, type: IntegerType) -> Range:
     if occupied <= levels:
         return seen.minimum, seen.maximum
     stops = np.unique(np.linspace(levels, occupied, ENTROPY_CANDIDATES).astype(int))
-    divergences = [_divergence(counts, int(stop), levels) for stop in stops]
+    divergences = _divergences(counts, stops, levels)
     # The widest of equals: nothing is gained by cutting more.
     best = int(stops[len(stops) - 1 - int(np.argmin(divergences[::-1]))])
     limit = best * seen.width
     return max(seen.minimum, -limit), min(seen.maximum, limit)
 
 
-def _magnitudes(seen: Histogram) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def _magnitudes(seen: Histogram) -> Float:
     """Counts by magnitude, in bins of the histogram's width from zero on, without exact zeros."""
     indices = seen.first + np.arange(len(seen.counts))
     bins = np.where(indices >= 0, indices, -indices - 1)
@@ -111,28 +113,37 @@ def _magnitudes(seen: Histogram) -> np.ndarray[tuple[int, ...], np.dtype[np.floa
     return np.asarray(counts, np.float64)
 
 
-def _divergence(
-    counts: np.ndarray[tuple[int, ...], np.dtype[np.float64]], stop: int, levels: int
-) -> float:
-    """KL divergence of the first `stop` bins, outliers piled on the last, from their merged form."""
-    reference = counts[:stop].copy()
-    reference[-1] += counts[stop:].sum()
-    level = np.arange(stop) * levels // stop
-    # The merged form spreads each level evenly over the bins that are occupied; it knows nothing
-    # of the outliers.
-    inside = counts[:stop]
-    occupied = inside > 0
-    mass = np.bincount(level, weights=inside, minlength=levels)
-    bins = np.bincount(level, weights=occupied, minlength=levels)
-    merged = np.where(occupied, mass[level] / np.maximum(bins[level], 1), 0.0)
-    p, q = reference / reference.sum(), merged / max(merged.sum(), 1e-300)
-    both = (p > 0) & (q > 0)
-    # A bin that has mass only in p costs as if q had the least that was counted.
-    least = 0.5 / max(float(inside.sum()), 1.0)
-    only = (p > 0) & (q == 0)
-    return float(
-        np.sum(p[both] * np.log(p[both] / q[both])) + np.sum(p[only] * np.log(p[only] / least))
-    )
+def _divergences(counts: Float, stops: NDArray[np.int64], levels: int) -> list[float]:
+    """For each stop the KL divergence of the first `stop` bins, outliers piled on the last, from
+    their merged form.
+
+    The merged form spreads each level evenly over the bins that are occupied; it knows nothing of
+    the outliers. So it is constant within a level, and sums over bins are differences of running
+    sums, which are taken once for all stops.
+    """
+    from scipy.special import xlogy
+
+    def running(column: Float) -> Float:
+        return np.concatenate([[0.0], np.cumsum(column)])
+
+    mass, bins = running(counts), running(np.sign(counts))
+    plogp = running(xlogy(counts, counts))
+    total = float(mass[-1])
+
+    def divergence(stop: int) -> float:
+        if not mass[stop]:
+            return np.inf  # nothing would be left
+        starts = -(-np.arange(levels + 1) * stop // levels)
+        inside = np.diff(mass[starts])
+        merged = inside / np.maximum(np.diff(bins[starts]), 1)
+        last, outliers = counts[stop - 1], total - mass[stop]
+        piled = plogp[stop] - xlogy(last, last) + xlogy(last + outliers, last + outliers)
+        # A bin that has mass only by outliers costs as if half a value had been counted there.
+        under = merged[-1] if last else 0.5
+        cross = float(np.sum(xlogy(inside, merged))) + xlogy(outliers, under)
+        return float((piled - cross) / total + np.log(mass[stop] / total))
+
+    return [divergence(int(stop)) for stop in stops]
 
 
 RULES: dict[str, Rule] = {

@@ -14,14 +14,24 @@ if TYPE_CHECKING:
 
 
 def make_session(
-    model: Path | bytes, threads: int, *, where: str = "", optimize: bool = True, spin: bool = True
+    model: Path | bytes,
+    threads: int,
+    *,
+    where: str = "",
+    optimize: bool = True,
+    spin: bool = True,
+    weights: "Mapping[str, NDArray[np.generic]] | None" = None,
 ) -> "onnxruntime.InferenceSession":
-    """An ONNX Runtime session on the CPU. Raises StageError where it refuses the model."""
+    """An ONNX Runtime session on the CPU. Raises StageError where it refuses the model.
+
+    `weights` are the arrays of initializers that the model declares as external.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
+    options.enable_mem_pattern = False
     # x86 CPUs without VNNI add pairs of uint8*int8 products in saturating 16 bits, so the same
     # file can score points apart on two machines. This makes ONNX Runtime use the exact uint8
     # kernels there; on CPUs with VNNI and on Arm it changes nothing. See docs/decisions/0004.
@@ -31,14 +41,22 @@ def make_session(
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    values = {
+        name: onnxruntime.OrtValue.ortvalue_from_numpy(array)
+        for name, array in (weights or {}).items()
+    }
+    if values:
+        options.add_external_initializers(list(values), list(values.values()))
     source = model if isinstance(model, bytes) else str(model)
     try:
-        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors share no public base class
         raise StageError(
             f"ONNX Runtime refuses the model: {str(error).splitlines()[0]}",
             where=where or str(model if isinstance(model, Path) else "model"),
         ) from error
+    session.arrays_in_use = (values, weights)  # it reads them in place and does not own them
+    return session
 
 
 class OnnxRunner:

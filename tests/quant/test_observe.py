@@ -58,9 +58,10 @@ def test_the_subsample_represents_the_tensor(monkeypatch: pytest.MonkeyPatch) ->
     values = np.random.default_rng(0).normal(0, 1, (2, 64, 40, 40)).astype(np.float32)
     values *= np.linspace(0.5, 2, 64, dtype=np.float32)[None, :, None, None]  # unlike channels
     part, whole = module.Histogram(), module.Histogram()
-    module._count("x", part, values)
+    seen = {"x": module._look({"x": values}, "x")}
+    module._count({"x": part}, {"x": ["x"]}, seen, "x")
     monkeypatch.setattr(module, "FULL_COUNT", values.size)
-    module._count("x", whole, values)
+    module._count({"x": whole}, {"x": ["x"]}, seen, "x")
     assert part.counts.sum() * 31 == pytest.approx(whole.counts.sum(), rel=0.01)
     assert (part.minimum, part.maximum) == (whole.minimum, whole.maximum)
     for share in (0.01, 0.1, 0.5, 0.9, 0.99):
