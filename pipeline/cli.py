@@ -3,6 +3,7 @@
 Heavy libraries are imported where they are used, so that `--help` and errors come at once.
 """
 
+import io
 import json
 import os
 import signal
@@ -158,6 +159,28 @@ def sensitivity(
 
 
 @app.command()
+def inspect(
+    file: Annotated[
+        Path, typer.Argument(help="A .synap, .onnx or .tflite file, or a metafile (.yaml).")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Say what is in a model file or metafile, without running it; 1 where a metafile breaks a rule."""
+    from rich.console import Console
+
+    from pipeline.inspect import inspect_file
+    from pipeline.report.inspection_view import print_inspection
+
+    inspection = inspect_file(file)
+    if as_json:
+        typer.echo(json.dumps(inspection.to_json(), indent=1))
+    else:
+        width = None if sys.stdout.isatty() else 80
+        print_inspection(inspection, Console(width=width, highlight=False))
+    raise typer.Exit(1 if inspection.contents.violations else 0)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of recipes, for editors."""
     from pipeline.recipe import Recipe
@@ -188,6 +211,9 @@ def main() -> NoReturn:
     debug = "--debug" in sys.argv[1:]
     if debug:  # wherever it stands
         sys.argv = [word for word in sys.argv if word != "--debug"]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal of ASCII is no reason to fail
+            stream.reconfigure(errors="backslashreplace")
     interrupts = _Interrupts()
     try:
         app(standalone_mode=True)

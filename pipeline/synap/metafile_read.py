@@ -29,7 +29,7 @@ from pipeline.synap.metafile import (
 from pipeline.synap.metafile_check import broken_rules
 from pipeline.synap.metafile_rules import KeyPath
 
-MAX_CHARACTERS = 1 << 20
+MAX_CHARACTERS = 1 << 17
 _TAG = "tag:yaml.org,2002:"
 _SECTIONS: dict[str, type[Section]] = {
     "inputs": Input,

@@ -66,7 +66,8 @@ def read_directory(stream: BinaryIO, where: str) -> dict[str, Entry]:
         head = _DIRECTORY.unpack_from(directory, position)
         magic, flags, method, crc = head[0], head[3], head[4], head[7]
         packed, full, name_length, offset = head[8], head[9], head[10], head[16]
-        raw = directory[position + _DIRECTORY.size :][:name_length]
+        begin = position + _DIRECTORY.size
+        raw = directory[begin : begin + name_length]
         name = raw.decode("utf-8", errors="backslashreplace")
         position += _DIRECTORY.size + name_length + head[11] + head[12]
         if magic != b"PK\x01\x02" or position > len(directory):
