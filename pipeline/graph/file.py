@@ -45,9 +45,7 @@ def _unpack_constants(model: "ir.Model") -> None:
     for value in model.graph.initializers.values():
         tensor = value.const_value
         if tensor is not None and tensor.nbytes >= LARGE:
-            value.const_value = ir.Tensor(
-                tensor.numpy(), dtype=tensor.dtype, shape=ir.Shape(tensor.shape), name=tensor.name
-            )
+            value.const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name)
 
 
 def save_graph(model: "ir.Model", path: Path) -> None:

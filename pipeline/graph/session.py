@@ -48,9 +48,9 @@ def _weights_aside(graph: "ir.Model") -> "Iterator[dict[str, NDArray[np.generic]
         if tensor is None or tensor.nbytes < LARGE or tensor.dtype.name not in _PLAIN:
             continue
         kept[name] = tensor
-        weights[name] = np.ascontiguousarray(tensor.numpy())
+        array = weights[name] = np.ascontiguousarray(tensor.numpy())
         value.const_value = ir.ExternalTensor(
-            "memory", 0, tensor.nbytes, tensor.dtype, shape=ir.Shape(tensor.shape), name=name
+            "memory", 0, tensor.nbytes, tensor.dtype, shape=ir.Shape(array.shape), name=name
         )
     try:
         yield weights
