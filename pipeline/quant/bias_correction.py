@@ -4,11 +4,12 @@ Rounding weights shifts the mean of a layer's result, and the shift adds up alon
 (Nagel et al., arXiv 1906.04721, section 4.2; Finkelstein et al., arXiv 1906.03193). Integer
 hardware adds an int32 bias anyway, so correcting it costs nothing at run time.
 
-Fast: each layer for itself, from the float model's mean inputs. Sequential: layers are visited in graph order with everything before them already quantized and
-corrected, and each channel's mean over the calibration images is put back to the float one.
+Fast: each layer for itself, from the float model's mean inputs. Sequential: layers are visited in
+graph order with everything before them already quantized and corrected, and each channel's mean
+over the calibration images is put back to the float one.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,10 +17,9 @@ from numpy.typing import NDArray
 
 from pipeline.data.preprocess import Normalization
 from pipeline.progress import Bar
-from pipeline.quant.layers import Layer, find_layers
+from pipeline.quant.layers import Layer
 from pipeline.quant.node_session import fake_quantize, run_node
-from pipeline.quant.observe import run_watched
-from pipeline.quant.placement import Placement
+from pipeline.quant.observe import batch_size, run_watched
 from pipeline.quant.plan import BiasPlan, Plan, TensorPlan, weight_type
 from pipeline.quant.scheme import along, dequantize, quantize
 
@@ -32,26 +32,24 @@ Float = NDArray[np.float32]
 def correct_sequentially(
     graph: "ir.Model",
     plan: Plan,
-    placement: Placement,
-    normalization: Normalization,
+    layers: Sequence[Layer],
+    expected: Mapping[str, NDArray[np.float64]],
     crops: NDArray[np.uint8],
     threads: int,
     bar: Bar,
 ) -> Plan:
     """Correct on crops `uint8 [N, H, W, 3]`, all of which are worked on at a time.
 
-    The graph has to be the float one that the Plan was made for; it is left as it was.
+    The graph has to be the float one that the Plan was made for, and is left as it was; `expected`
+    are its layers' means on the same crops (`mean_results`).
     """
-    layers = {layer.node: layer for layer in find_layers(graph, placement)}
-    name = placement.activations[0]
-    real: dict[str, Float] = {name: normalization.apply(crops)}
-    integer: dict[str, Float] = {name: plan.normalization.apply(crops)}
+    by_node = {layer.node: layer for layer in layers}
+    integer: dict[str, Float] = {plan.input: plan.normalization.apply(crops)}
     remaining = _uses(graph)
     biases = dict(plan.biases)
     for node in graph.graph:
         output = node.outputs[0].name or ""
-        expected = run_node(node, real, threads)
-        layer = layers.get(node.name or "")
+        layer = by_node.get(node.name or "")
         if layer is None or layer.weight_name not in plan.weights:
             result = run_node(node, integer, threads)
         else:
@@ -62,17 +60,16 @@ def correct_sequentially(
             if layer.node in biases:
                 bias = biases[layer.node]
                 result += _by_channel(_array(bias, layer), result)
-                shift = _channel_mean(expected) - _channel_mean(result)
+                shift = expected[layer.node] - _channel_mean(result)
                 result += _by_channel(shift, result)
                 biases[layer.node] = _corrected(bias, shift, layer, "sequential")
         if output in plan.activations:
             result = fake_quantize(result, plan.activations[output], threads)
-        real[output], integer[output] = expected, result
+        integer[output] = result
         for value in node.inputs:
             if value is not None and value.name in remaining:
                 remaining[value.name] -= 1
                 if remaining[value.name] == 0:
-                    real.pop(value.name, None)
                     integer.pop(value.name, None)
         bar.advance()
     return plan.model_copy(update={"biases": biases})
@@ -81,7 +78,7 @@ def correct_sequentially(
 def images_within(graph: "ir.Model", budget: int) -> int:
     """How many images may be worked on at a time so that tensors stay within `budget` bytes.
 
-    Counted are the float and the integer form of all tensors that are alive at once.
+    Counted are all tensors that are alive at once.
     """
     remaining = _uses(graph)
     sizes: dict[str, int] = {}
@@ -98,7 +95,7 @@ def images_within(graph: "ir.Model", budget: int) -> int:
                 remaining[source.name] -= 1
                 if remaining[source.name] == 0:
                     alive -= sizes.get(source.name, 0)
-    return max(budget // max(2 * most, 1), 1)
+    return max(budget // max(most, 1), 1)
 
 
 def dequantized(layer: Layer, tensor: TensorPlan) -> Float:
@@ -147,6 +144,26 @@ def _uses(graph: "ir.Model") -> dict[str, int]:
             if value is not None and value.const_value is None and value.name is not None:
                 uses[value.name] = uses.get(value.name, 0) + 1
     return uses
+
+
+def mean_results(
+    graph: "ir.Model",
+    layers: Sequence[Layer],
+    normalization: Normalization,
+    crops: NDArray[np.uint8],
+    threads: int,
+) -> dict[str, NDArray[np.float64]]:
+    """By layer, the channels' means `[C]` of the float result on all crops, before any activation."""
+    nodes = {node.name: node for node in graph.graph}
+    results = {layer.node: nodes[layer.node].outputs[0].name or "" for layer in layers}
+    size = batch_size(graph, list(results.values()))
+    batches = [crops[start : start + size] for start in range(0, len(crops), size)]
+    sums: dict[str, NDArray[np.float64]] = {}
+    for batch in run_watched(graph, list(results.values()), normalization, batches, threads):
+        for node, values in zip(results, batch, strict=True):
+            total = len(values) * _channel_mean(values)
+            sums[node] = sums[node] + total if node in sums else total
+    return {node: total / len(crops) for node, total in sums.items()}
 
 
 def mean_inputs(

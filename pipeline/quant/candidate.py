@@ -1,6 +1,6 @@
 """One way to quantize: a Graph, a range rule and a kind of bias correction, made into a Plan."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from pipeline.quant.bias_correction import (
     correct_sequentially,
     images_within,
     mean_inputs,
+    mean_results,
 )
 from pipeline.quant.make_plan import Prepared, make_plan, prepare
 from pipeline.quant.observe import Ranges
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 Correction = Literal["none", "fast", "sequential"]
 Batches = Callable[[int], Iterable[NDArray[np.uint8]]]
 
-CORRECTION_MEMORY = 768 << 20
+CORRECTION_MEMORY = 384 << 20
 """Bytes of tensors that sequential correction may hold; it works on as many images as fit."""
 MOST_IMAGES = 64
 
@@ -92,6 +93,14 @@ class Base:
         layers = [layer for layer, _ in self._prepared[1]]
         return mean_inputs(self.graph, layers, self.normalization, self._batches(1), self._threads)
 
+    @cached_property
+    def _targets(self) -> "tuple[NDArray[np.uint8], Mapping[str, NDArray[np.float64]]]":
+        """The images of sequential correction, and the float layers' means on them."""
+        count = min(images_within(self.graph, CORRECTION_MEMORY), MOST_IMAGES)
+        crops = _first(self._batches(1), count)
+        layers = [layer for layer, _ in self._prepared[1]]
+        return crops, mean_results(self.graph, layers, self.normalization, crops, self._threads)
+
     def plan(self, rule: RangeOptions, correction: Correction) -> Plan:
         """The Plan by this rule and correction; asked for again, it is not made again."""
         key = (rule, correction)
@@ -106,18 +115,18 @@ class Base:
                 self._prepared,
             )  # fmt: skip
         plan = self.plan(rule, "none")
-        placement, layers = self._prepared
+        layers = self._prepared[1]
         if correction == "fast":
             return correct_fast(
                 self.graph, plan, [layer for layer, _ in layers], self._means, self._threads
             )
-        count = min(images_within(self.graph, CORRECTION_MEMORY), MOST_IMAGES)
-        crops = _first(self._batches(1), count)
+        crops, expected = self._targets
         total = len(list(self.graph.graph))
         with self._progress.bar(f"correcting biases on {len(crops)} images", total) as bar:
             return correct_sequentially(
-                self.graph, plan, placement, self.normalization, crops, self._threads, bar
-            )
+                self.graph, plan, [layer for layer, _ in layers], expected, crops, self._threads,
+                bar,
+            )  # fmt: skip
 
     def render(self, plan: Plan) -> "ir.Model":
         """The QDQ ONNX of a Plan, in a graph of its own."""

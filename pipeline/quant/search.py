@@ -1,12 +1,12 @@
 """Choose among candidates by what they do to the logits of images kept for choosing.
 
 A few dozen images cannot rank candidates by top-1, but the signal to noise ratio of their logits
-can. Two rounds: every rule on every Graph without corrected biases, on the first images only; then
-the best of each Graph with the corrections asked for, on all of them.
+can. Three rounds, each of fewer: every rule on every Graph without corrected biases, on the first
+images only; the best of each Graph with corrected biases, on the same; the best two, on all images.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,10 @@ from pipeline.quant.plan import Plan
 from pipeline.quant.rules import RULES, describe_rule
 from pipeline.recipe import Ranges
 
-FIRST_IMAGES = 16
+FIRST_IMAGES = 8
 KEPT = 2
 """How many rules of the favoured Graph, and one fewer of each other, reach the second round."""
+FINALISTS = 2
 
 
 @dataclass(frozen=True)
@@ -71,26 +72,35 @@ def choose(
         return result
 
     rules = [Ranges(rule=name) for name in RULES]  # type: ignore[arg-type]
-    ranked = sorted(
-        (attempt(Candidate(graph, rule, "none"), first) for graph in bases for rule in rules),
-        key=lambda item: -item.sqnr_db,
-    )
-    finalists = []
-    for candidate in _second_round([item.candidate for item in ranked], list(bases)):
+    plain = [attempt(Candidate(graph, rule, "none"), first) for graph in bases for rule in rules]
+    kept = _second_round(sorted(plain, key=_badness), list(bases))
+    pool = kept if "none" in corrections else []
+    for item in kept:
         for correction in corrections:
-            finalists.append(attempt(Candidate(candidate.graph, candidate.rule, correction), crops))
-    return max(finalists, key=lambda item: item.sqnr_db), tried
+            if correction != "none":
+                candidate = replace(item.candidate, correction=correction)
+                pool = [*pool, attempt(candidate, first)]
+    best = sorted(pool, key=_badness)[:FINALISTS]
+    finals = [attempt(item.candidate, crops) for item in best]
+    return min(finals, key=_badness), tried
 
 
-def _second_round(ranked: list[Candidate], graphs: list[str]) -> list[Candidate]:
+def _badness(item: Tried) -> float:
+    return -item.sqnr_db
+
+
+def _second_round(ranked: list[Tried], graphs: list[str]) -> list[Tried]:
     """The best rules of every Graph; one more of the Graph that is last in the chain."""
     kept = []
     for graph in graphs:
-        own = [candidate for candidate in ranked if candidate.graph == graph]
+        own = [item for item in ranked if item.candidate.graph == graph]
         kept += own[: KEPT if graph == graphs[-1] else KEPT - 1]
     return kept
 
 
-def attempts(graphs: int, corrections: int) -> int:
+def attempts(graphs: int, corrections: Sequence[Correction]) -> int:
     """How many candidates `choose` will try."""
-    return graphs * len(RULES) + (graphs - 1 + KEPT) * corrections
+    kept = graphs - 1 + KEPT
+    corrected = kept * sum(correction != "none" for correction in corrections)
+    pool = corrected + (kept if "none" in corrections else 0)
+    return graphs * len(RULES) + corrected + min(FINALISTS, pool)

@@ -3,10 +3,12 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+import pytest
 
 from pipeline.data.preprocess import Preprocess
 from pipeline.graph.file import save_graph
 from pipeline.progress import Silent
+from pipeline.quant import search
 from pipeline.quant.candidate import Base
 from pipeline.quant.make_plan import placement_for
 from pipeline.quant.observe import observe
@@ -29,9 +31,10 @@ def base_of(model: ir.Model, images: np.ndarray, path: Path) -> Base:
     return Base(path, "0" * 64, Quantize(), ranges, batches, 1, Silent())
 
 
-def test_the_winner_has_the_best_ratio_of_the_second_round(
-    small: ir.Model, images: np.ndarray, tmp_path: Path
+def test_the_winner_is_the_best_of_the_last_round_on_all_images(
+    small: ir.Model, images: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(search, "FIRST_IMAGES", 6)
     crops = [images[:6], images[6:]]
     reference = make_session(ir.to_proto(small).SerializeToString(), 1).run(
         None, {"input": NORMALIZATION.apply(images)}
@@ -59,10 +62,23 @@ def test_the_winner_has_the_best_ratio_of_the_second_round(
         count += 1
 
     winner, tried = choose(bases, ("none", "sequential"), crops, reference, 1, done)
-    assert count == len(tried) == attempts(2, 2) == 2 * len(RULES) + 6
-    second = tried[2 * len(RULES) :]
-    assert winner.sqnr_db == max(item.sqnr_db for item in second)
+    assert count == len(tried) == attempts(2, ("none", "sequential")) == 2 * len(RULES) + 3 + 2
+    finals = tried[-2:]
+    assert [item.images for item in finals] == [len(images)] * 2
+    assert winner.sqnr_db == max(item.sqnr_db for item in finals)
     assert winner.candidate.graph == "equalize"
     assert winner.images == len(images)
     ruined = max(t.sqnr_db for t in tried if t.candidate.graph == "export")
     assert winner.sqnr_db > ruined
+
+
+@pytest.mark.parametrize("corrections", [("none",), ("fast",), ("sequential",)])
+def test_a_correction_that_is_asked_for_is_used(
+    small: ir.Model, images: np.ndarray, tmp_path: Path, corrections: Any
+) -> None:
+    base = base_of(small, images, tmp_path / "a.onnx")
+    feed = {"input": NORMALIZATION.apply(images)}
+    reference = make_session(tmp_path / "a.onnx", 1).run(None, feed)[0]
+    winner, tried = choose({"export": base}, corrections, [images], reference, 1, lambda: None)
+    assert winner.candidate.correction == corrections[0]
+    assert len(tried) == attempts(1, corrections)
