@@ -13,10 +13,10 @@ from pipeline.engine import plan as plan_stages
 from pipeline.engine import run as run_stages
 from pipeline.errors import MissingError, StageError, UsageError
 from pipeline.preflight import find_missing, resolve
-from pipeline.recipe_file import load_recipe
+from pipeline.recipe_file import RecipeFile, load_recipe
 from pipeline.report.json_report import build_report
 from pipeline.report.terminal import Terminal, print_results
-from pipeline.stages import chain_of, stages_until
+from pipeline.stages import chain_of, compile, stages_until
 from pipeline.stages.stage import Stage
 from pipeline.store import Store
 from pipeline.synap.handover import CPU_NOTICE, Handover, decide_handover
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from pipeline.data.draw import SampleSets
     from pipeline.data.samples import Samples
 
-BUNDLE = "model.synap"
 _EXIT = {"PASS": 0, "UNDECIDED": 0, "FAIL": 1, "SKIPPED": 1}
 _FORMATS: dict[str, Format] = {".onnx": "onnx", ".tflite": "tflite", ".synap": "synap"}
 
@@ -48,6 +47,7 @@ def make_job(
     file = load_recipe(config, overrides)
     chain = chain_of(file.recipe)
     _require_stage(until, chain)
+    _read_metafile(file)
     return Job(
         recipe=file,
         targets=targets,
@@ -57,6 +57,15 @@ def make_job(
         artifacts=artifacts.resolve(),
         threads=threads or _cores(),
     )
+
+
+def _read_metafile(file: RecipeFile) -> None:
+    """Hold a metafile of the user's against the rules before any work."""
+    from pipeline.synap.metafile_read import load_metafile
+
+    options = file.recipe.compile
+    if options.metafile is not None and options.delegate == "npu":
+        load_metafile(file.folder / options.metafile, options.handoff)
 
 
 def run(job: Job, *, strict: bool, as_json: bool) -> int:
@@ -76,8 +85,6 @@ def run(job: Job, *, strict: bool, as_json: bool) -> int:
             store.lock(f"results-{job.recipe.name}-{folder.name}"),
         ):
             bundle = _publish(result, folder)
-            if bundle is None:  # what an earlier run left here does not belong to this report
-                (folder / BUNDLE).unlink(missing_ok=True)
             write_text(folder / "report.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
         if bundle is not None:
             bundles.append((bundle, CPU_NOTICE if handover.delegate == "cpu" else ""))
@@ -240,14 +247,20 @@ def _images_in(folder: Path, count: int, store: Store, terminal: Terminal) -> "S
 
 
 def _publish(result: TargetResult, folder: Path) -> Path | None:
-    """Put the bundle beside its report; the path, or None where there is none."""
+    """Put the bundle and what belongs to it beside its report; the bundle's path, or None where
+    there is none. What an earlier run left does not belong to this report."""
     compiled = next((stage for stage in result.stages if stage.name == "compile"), None)
     if compiled is None or compiled.artifact is None:
+        for name in compile.GIVES.values():
+            (folder / name).unlink(missing_ok=True)
         return None
-    path = folder / BUNDLE
-    if not path.is_file() or digest_of_path(path) != compiled.artifact.sha256:
-        publish(compiled.artifact.path, path)
-    return path
+    made = compiled.artifact.path.parent
+    for name in compile.GIVES.values():
+        if not (folder / name).is_file() or digest_of_path(folder / name) != digest_of_path(
+            made / name
+        ):
+            publish(made / name, folder / name)
+    return folder / compile.BUNDLE
 
 
 def _results_folder(job: Job, result: TargetResult) -> Path:

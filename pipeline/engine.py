@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import Artifact
-from pipeline.check.result import Check, skipped
+from pipeline.check.result import Check, skipped, with_faults
 from pipeline.check.verdicts import judge_stored
 from pipeline.data.preprocess import Preprocess
 from pipeline.errors import NoFormError, PipelineError
@@ -191,6 +191,7 @@ def _advance(
     artifact = Artifact(entry.path(file), stage.format, entry.sha256(file), entry.size(file))
     state, check = _check(job, stage, artifact, state, samples, store, progress)
     about = entry.about
+    check = with_faults(check, about["details"].get("faults", ()))
     result = StageResult(
         stage.name, entry.cached, about["seconds"], about["peak_rss_mb"], artifact, check,
         about["details"],

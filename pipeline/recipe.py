@@ -15,12 +15,16 @@ from pipeline.data.preprocess import Preprocess
 SCHEMA_VERSION = 1
 FRACTION_LIMIT = 0.2
 
-DatasetName = Literal["imagenet", "digits"]
+DatasetName = Literal["imagenet", "folder", "npy", "digits"]
 SourceName = Literal["timm", "checkpoint", "digits", "onnx"]
 DataType = Literal["uint8", "int8", "int16"]
 LayerType = Literal["int16", "float16"]
 Scheme = Literal["asymmetric_affine", "perchannel_symmetric_affine", "dynamic_fixed_point"]
 RangeRule = Literal["minmax", "moving_average", "percentile", "mse", "entropy"]
+PreprocessType = Literal[
+    "none", "yuv444", "yuv420", "nv12", "nv21", "gray", "rgb", "bgra", "rgb888p", "rgb888p3",
+    "float32",
+]  # fmt: skip
 Count = Annotated[int, Field(ge=1)]
 Drop = Annotated[float, Field(ge=0.0)]
 
@@ -168,6 +172,22 @@ class Quantize(Section):
     sequential."""
     weights: Literal["minmax", "mse"] = "mse"
     """How the scales of weights are chosen: all values covered, or least squared error."""
+    rounding: Literal["auto", "nearest", "adaptive"] = "auto"
+    """`nearest`: each weight by itself. `adaptive`: the weights of a filter together, so that their
+    errors cancel on the calibration images. `auto`: adaptive for depthwise convolutions, which gain
+    most and cost least."""
+
+    @property
+    def no_tflite_form(self) -> str | None:
+        """Why a model of these types has no TFLite form as a whole; None where it has one."""
+        if self.layers:
+            return "layers with a type of their own exist only in the toolkit's own quantization"
+        if self.data_type == "int16" or self.scheme == "dynamic_fixed_point":
+            return (
+                f"{self.data_type} with {self.scheme} is SyNAP's own form; TFLite's integer models "
+                "are uint8 or int8 with affine scales"
+            )
+        return None
 
     @model_validator(mode="after")
     def _pair_is_legal(self) -> Self:
@@ -186,11 +206,35 @@ class Quantize(Section):
         return self
 
 
+class NpuPreprocess(Section):
+    """Conversion of the input on the NPU, from what a camera gives."""
+
+    type: PreprocessType
+    """What comes in: `rgb`, `nv12`, `gray` and others, in the toolkit's words."""
+    size: tuple[Count, Count] | None = None
+    """Height and width of the incoming image; the default is the model's own."""
+    crop: bool | None = None
+    """Whether the position of the part that is taken can be set at run time."""
+
+
 class Compile(Section):
     """The hand-over to SyNAP."""
 
     delegate: Literal["npu", "cpu"] = "npu"
     """`npu` needs the toolkit. `cpu` packs the quantized ONNX for the runtime's CPU delegate."""
+    handoff: Literal["tflite", "onnx"] = "tflite"
+    """What the toolkit is given for the NPU. `tflite`: the integer model as it was measured, which
+    is not quantized again. `onnx`: the float Graph with calibration images, which the toolkit
+    quantizes by itself, so that what was measured only predicts the result."""
+    preprocess: NpuPreprocess | None = None
+    """Conversion on the NPU in front of the model; the default is none."""
+    dequantize_outputs: bool | None = None
+    """Whether the compiled model gives real scores instead of integers; the default is the toolkit's."""
+    output_format: Annotated[str, Field(min_length=1)] = "confidence_array"
+    """SyNAP's word for what the output's numbers mean."""
+    metafile: str | None = None
+    """A metafile of your own instead of the generated one, relative to the recipe. It is held
+    against the same rules; a dataset in it has to be `calibration/*.png`."""
     toolkit: Literal["auto", "native", "container", "none"] = "auto"
     """Where to look for the toolkit: on the PATH, as a container image, or in both (`auto`)."""
     image: str = "ghcr.io/synaptics-synap/toolkit:3.2.0"
@@ -276,6 +320,13 @@ class Recipe(Section):
             raise ValueError(
                 "quantize.ranges: auto ranks candidates on data.selection, which is not given"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _tflite_can_be_handed_over(self) -> Self:
+        reason = self.quantize.no_tflite_form
+        if reason and (self.compile.delegate, self.compile.handoff) == ("npu", "tflite"):
+            raise ValueError(f"compile.handoff: tflite is not possible, because {reason}; use onnx")
         return self
 
     @model_validator(mode="after")

@@ -41,14 +41,14 @@ def measure_sensitivity(
     from pipeline.quant.plan import load_plan
     from pipeline.quant.sensitivity import layer_costs, propose_layers
     from pipeline.runners import open_runner
-    from pipeline.stages.quantize import BASE, PLAN, base_for, crops_of
+    from pipeline.stages.quantize import FLOAT, PLAN, base_for, crops_of
 
     if samples.selection is None:
         raise UsageError("needs data.selection images", where=str(job.recipe.path))
     settings: Settings = initial_settings(job)
     settings = Settings(settings.recipe, settings.weights, preprocess)
     work = Work(quantized, {}, settings, samples, store, job.threads, progress)
-    plan, path = load_plan(quantized / PLAN), quantized / BASE
+    plan, path = load_plan(quantized / PLAN), quantized / FLOAT
     base = base_for(work, path)
     crops = []
     for batch in crops_of(work, samples.selection, BATCH):

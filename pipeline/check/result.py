@@ -1,6 +1,7 @@
 """The outcome of a check, as a value."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from pipeline.recipe import Thresholds
@@ -41,3 +42,10 @@ def skipped(reason: str, thresholds: Thresholds, evidence: Evidence) -> Check:
         0, None, None, None, None, None, None, None, None,
         thresholds.required, evidence, "SKIPPED", reason,
     )  # fmt: skip
+
+
+def with_faults(check: Check, faults: Sequence[str]) -> Check:
+    """The check of a result that its own stage found wrong: it fails, whatever was demanded."""
+    if not faults:
+        return check
+    return replace(check, required=True, verdict="FAIL", reason="; ".join(faults))

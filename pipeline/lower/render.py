@@ -13,18 +13,6 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 
-def reason_against(data_type: str, scheme: str, *, mixed: bool) -> str | None:
-    """Why a Plan of these options has no TFLite form as a whole; None where it has one."""
-    if mixed:
-        return "layers with a type of their own exist only in the SyNAP toolkit's own quantization"
-    if data_type == "int16" or scheme == "dynamic_fixed_point":
-        return (
-            f"{data_type} with {scheme} is SyNAP's own form; TFLite's integer models are uint8 or "
-            "int8 with affine scales"
-        )
-    return None
-
-
 def render_tflite(model: "ir.Model", plan: Plan, labels: Sequence[str] | None) -> bytes:
     """The file's content; `model` is the float Graph that the Plan belongs to, and is left as it is.
 

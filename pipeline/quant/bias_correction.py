@@ -188,11 +188,13 @@ def mean_inputs(
 def correct_fast(
     graph: "ir.Model",
     plan: Plan,
-    layers: list[Layer],
+    layers: Sequence[Layer],
+    weights: Mapping[str, Float],
     means: Mapping[str, Float],
     threads: int,
 ) -> Plan:
-    """Correct every layer for its own weights' rounding only, on the float mean inputs.
+    """Correct every layer for its own weights' rounding only, on the float mean inputs; `weights`
+    are the float ones by layer, those of `layers` may have been rounded already.
 
     A convolution is linear, so the mean of its results is its result on the mean input: one image's
     work for any number of images, borders included.
@@ -202,7 +204,7 @@ def correct_fast(
     for layer in layers:
         if layer.node not in biases:
             continue
-        error = layer.weight - dequantized(layer, plan.weights[layer.weight_name])
+        error = weights[layer.node] - dequantized(layer, plan.weights[layer.weight_name])
         lost = _without_bias(nodes[layer.node], means, error, layer, threads)
         biases[layer.node] = _corrected(biases[layer.node], _channel_mean(lost), layer, "fast")
     return plan.model_copy(update={"biases": biases})

@@ -1,7 +1,7 @@
 """One way to quantize: a Graph, a range rule and a kind of bias correction, made into a Plan."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.graph.file import load_graph, preprocess_in
+from pipeline.artifact import digest_of_path
+from pipeline.graph.file import load_graph, preprocess_in, save_graph
 from pipeline.graph.session import session_of
 from pipeline.progress import Progress
+from pipeline.quant.adaptive_rounding import IMAGES, layers_to_round, round_adaptively
 from pipeline.quant.bias_correction import (
     correct_fast,
     correct_sequentially,
@@ -20,7 +22,7 @@ from pipeline.quant.bias_correction import (
     mean_results,
 )
 from pipeline.quant.make_plan import Prepared, make_plan, prepare
-from pipeline.quant.observe import Ranges
+from pipeline.quant.observe import Ranges, batch_size
 from pipeline.quant.plan import Plan
 from pipeline.quant.qdq import render_qdq
 from pipeline.recipe import Quantize
@@ -77,6 +79,24 @@ class Base:
         return prepare(self.graph, self._options)
 
     @cached_property
+    def _rounded(self) -> dict[str, NDArray[np.float32]]:
+        """Weights whose integers were chosen together, by name (`adaptive_rounding.py`)."""
+        planned = layers_to_round(self.graph, self._prepared[1], self._options.rounding)
+        size = batch_size(self.graph, [layer.source for layer, _ in planned])
+        crops = _first(self._batches(1), IMAGES) if planned else np.empty((0, 1, 1, 3), np.uint8)
+        batches = (crops[start : start + size] for start in range(0, len(crops), size))
+        return round_adaptively(self.graph, planned, self.normalization, batches, self._threads)
+
+    @cached_property
+    def _to_plan(self) -> Prepared:
+        """What Plans are made from: the layers with the weights that are rendered."""
+        placement, planned = self._prepared
+        return placement, [
+            (replace(layer, weight=self._rounded.get(layer.weight_name, layer.weight)), scales)
+            for layer, scales in planned
+        ]
+
+    @cached_property
     def layers(self) -> dict[str, tuple[str, str]]:
         """By layer, in graph order: the names of its weights and of its result."""
         placement, layers = self._prepared
@@ -112,26 +132,38 @@ class Base:
         if correction == "none":
             return make_plan(
                 self.graph, self.sha256, self.normalization, self._ranges, self._options, rule,
-                self._prepared,
+                self._to_plan,
             )  # fmt: skip
         plan = self.plan(rule, "none")
-        layers = self._prepared[1]
+        layers = [layer for layer, _ in self._to_plan[1]]
         if correction == "fast":
-            return correct_fast(
-                self.graph, plan, [layer for layer, _ in layers], self._means, self._threads
-            )
+            weights = {layer.node: layer.weight for layer, _ in self._prepared[1]}
+            return correct_fast(self.graph, plan, layers, weights, self._means, self._threads)
         crops, expected = self._targets
         total = len(list(self.graph.graph))
         with self._progress.bar(f"correcting biases on {len(crops)} images", total) as bar:
             return correct_sequentially(
-                self.graph, plan, [layer for layer, _ in layers], expected, crops, self._threads,
-                bar,
-            )  # fmt: skip
+                self.graph, plan, layers, expected, crops, self._threads, bar
+            )
 
     def render(self, plan: Plan) -> "ir.Model":
         """The QDQ ONNX of a Plan, in a graph of its own."""
-        graph = load_graph(self.path)
+        graph = self._with_rounded(plan.weights)
         render_qdq(graph, plan)
+        return graph
+
+    def save_graph(self, path: Path) -> str:
+        """Write the Graph that the Plans are for, weights rounded; its digest."""
+        save_graph(self._with_rounded(self._rounded), path)
+        return digest_of_path(path)
+
+    def _with_rounded(self, names: Collection[str]) -> "ir.Model":
+        import onnx_ir as ir
+
+        graph = load_graph(self.path)
+        for name, weight in self._rounded.items():
+            if name in names:
+                graph.graph.initializers[name].const_value = ir.tensor(weight, name=name)
         return graph
 
 

@@ -18,8 +18,8 @@ STAGES: tuple[Stage, ...] = (
 
 
 def chain_of(recipe: Recipe) -> tuple[Stage, ...]:
-    """The chain of a recipe: a model that comes as float ONNX starts at what `export` gives, and
-    `equalize: null` leaves that stage out."""
+    """The chain of a recipe: a model that comes as float ONNX starts at what `export` gives,
+    `equalize: null` leaves that stage out, and `compile` needs the TFLite only to hand it over."""
     chain = list(STAGES)
     if recipe.model.source == "onnx":
         chain = [import_onnx.STAGE, *chain[2:]]
@@ -29,6 +29,8 @@ def chain_of(recipe: Recipe) -> tuple[Stage, ...]:
             for stage in chain
             if stage is not equalize.STAGE
         ]
+    if recipe.compile.delegate == "cpu" or recipe.compile.handoff == "onnx":
+        chain[-1] = compile.WITHOUT_TFLITE
     check_chain(chain)
     return tuple(chain)
 

@@ -11,10 +11,7 @@ TFLITE = "model.tflite"
 
 
 def _skip(settings: Settings) -> str | None:
-    from pipeline.lower.render import reason_against
-
-    options = settings.recipe.recipe.quantize
-    return reason_against(options.data_type, options.scheme, mixed=bool(options.layers))
+    return settings.recipe.recipe.quantize.no_tflite_form
 
 
 def _options(settings: Settings) -> Mapping[str, Any]:

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 PLAN = "plan.json"
 QDQ = "model.onnx"
-BASE = "float.onnx"
+FLOAT = "float.onnx"
+"""The float Graph that was chosen."""
+BASE = "rounded.onnx"
+"""The Graph of the Plan: the same, with weights whose integers were chosen together in their place."""
 RANGES = "ranges.npz"
 
 
@@ -52,9 +55,10 @@ def _make(work: Work) -> Mapping[str, Any]:
         )
         plan = base.plan(options.ranges, kind)
         details = {"graph": name, "bias_correction": kind}
+    plan = plan.model_copy(update={"graph_sha256": base.save_graph(work.folder / BASE)})
     save_plan(plan, work.folder / PLAN)
     save_graph(base.render(plan), work.folder / QDQ)
-    _link(base.path, work.folder / BASE)
+    _link(base.path, work.folder / FLOAT)
     return {
         **details,
         "calibration_images": len(work.samples.calibration),
@@ -175,7 +179,7 @@ def _warn(work: Work, base: "Base", plan: "Plan") -> dict[str, Any]:
 
 
 def _link(source: Path, path: Path) -> None:
-    """The float Graph beside its Plan, sharing the bytes where the disk can."""
+    """The chosen float Graph, sharing the bytes where the disk can."""
     try:
         os.link(source, path)
     except OSError:
@@ -185,9 +189,9 @@ def _link(source: Path, path: Path) -> None:
 def _stage(*, equalized: bool) -> Stage:
     return Stage(
         name="quantize",
-        version=3,
+        version=4,
         takes=("graph", "equalized") if equalized else ("graph",),
-        gives={"plan": PLAN, "qdq": QDQ, "base": BASE},
+        gives={"plan": PLAN, "qdq": QDQ, "base": BASE, "float": FLOAT},
         artifact="qdq",
         format="qdq-onnx",
         options=_options,

@@ -72,7 +72,8 @@ class Stage:
     options: Callable[[Settings], Mapping[str, Any]]
     """What of the recipe the result depends on, defaults included, as JSON data."""
     make: Callable[[Work], Mapping[str, Any]]
-    """Make the results; what it returns is recorded as details, as JSON data."""
+    """Make the results; what it returns is recorded as details, as JSON data. `faults` in it are
+    what is wrong with the result, in words; with any the check fails."""
     samples: tuple[SetName, ...] = ()
     """The sets of images it reads."""
     tools: tuple[str, ...] = field(default=())

@@ -2,19 +2,24 @@
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
+from pipeline.artifact import write_text
 from pipeline.errors import StageError
 from pipeline.synap.bundle import Subgraph
 from pipeline.synap.bundle_write import write_bundle
 from pipeline.synap.cpu_meta import cpu_onnx_meta
+from pipeline.synap.metafile import classifier_metafile
+from pipeline.synap.metafile_check import dump_metafile
 
 RUNTIME_OPSET = 19
 RUNTIME_IR = 9
 """What the runtime's ONNX Runtime 1.16.3 reads; a model beyond it aborts the process."""
 
 
-def write_cpu_bundle(qdq: Path, path: Path) -> None:
-    """Write a bundle of one ONNX subgraph, its batch size fixed to 1.
+def write_cpu_bundle(qdq: Path, path: Path, metafile: Path | None = None) -> None:
+    """Write a bundle of one ONNX subgraph, its batch size fixed to 1, and, where a path for it is
+    given, the metafile with which the toolkit would make the same.
 
     Raises StageError where the runtime could not run it.
     """
@@ -47,13 +52,16 @@ def write_cpu_bundle(qdq: Path, path: Path) -> None:
         save_graph(model, fixed)
         content = fixed.read_bytes()
     image, scores = model.graph.inputs[0], model.graph.outputs[0]
-    meta = cpu_onnx_meta(
-        input_name=image.name or "",
-        input_shape=(1, 3, *input_size(model, str(qdq))),
+    tensors: dict[str, Any] = {
+        "input_name": image.name or "",
+        "input_shape": (1, 3, *input_size(model, str(qdq))),
         # Rounded to a millionth of a grey level: 255 * (127 / 255) is to be 127.
-        means=[round(255 * mean, 6) for mean in normalization.mean],
-        scale=round(255 * normalization.std[0], 6),
-        output_name=scores.name or "",
-        output_shape=(1, class_count(model, str(qdq))),
-    )
-    write_bundle(path, [Subgraph(content, meta)])
+        "means": [round(255 * mean, 6) for mean in normalization.mean],
+        "scale": round(255 * normalization.std[0], 6),
+        "output_name": scores.name or "",
+        "output_shape": (1, class_count(model, str(qdq))),
+    }
+    write_bundle(path, [Subgraph(content, cpu_onnx_meta(**tensors))])
+    if metafile is not None:
+        text = dump_metafile(classifier_metafile(delegate="cpu", **tensors), "onnx")
+        write_text(metafile, text)

@@ -20,11 +20,13 @@ class Handover:
     toolkit: Toolkit | None = None
     fallback: str = ""
     missing: Missing | None = None
+    handoff: Literal["tflite", "onnx"] = "tflite"
 
     @property
     def form(self) -> str:
-        """What is handed over: the float Graph for the toolkit to quantize, or the QDQ ONNX."""
-        return "onnx" if self.delegate == "npu" else "qdq-onnx"
+        """What is handed over: the integer TFLite, the float Graph for the toolkit to quantize, or,
+        for the CPU, the QDQ ONNX."""
+        return self.handoff if self.delegate == "npu" else "qdq-onnx"
 
 
 def decide_handover(options: Compile) -> Handover:
@@ -33,7 +35,7 @@ def decide_handover(options: Compile) -> Handover:
         return Handover("cpu")
     search = find_toolkit(options.toolkit, options.image)
     if search.found is not None:
-        return Handover("npu", search.found)
+        return Handover("npu", search.found, handoff=options.handoff)
     looked = "; ".join(search.looked_at)
     if options.if_toolkit_missing == "cpu":
         return Handover("cpu", fallback=f"no SyNAP toolkit ({looked})")
@@ -43,4 +45,5 @@ def decide_handover(options: Compile) -> Handover:
             f"the SyNAP toolkit, which delegate npu needs ({looked})",
             f"{search.hint}; or use the CPU delegate: --set compile.delegate=cpu",
         ),
+        handoff=options.handoff,
     )

@@ -85,7 +85,8 @@ def test_fast_correction_is_exact_for_one_layers_own_rounding(
     only = [layer for layer, _ in layers]
     sums = mean_inputs(model, only, NORMALIZATION, [images[:5], images[5:]], 1)
     assert sums["input"] == pytest.approx(NORMALIZATION.apply(images).mean(axis=0)[None], abs=1e-6)
-    corrected = correct_fast(model, plan, only, sums, 1)
+    weights = {layer.node: layer.weight for layer in only}
+    corrected = correct_fast(model, plan, only, weights, sums, 1)
     # Padding makes the input offset inexact at the border; compare what the weights lose.
     axes = (1, 2)
     expected = means(model, None, images).mean(axis=axes)

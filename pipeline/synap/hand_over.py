@@ -1,0 +1,147 @@
+"""Put into one folder what the toolkit is given: the model, its metafile, calibration images.
+
+Two ways. `tflite`: the integer model that was measured, which the toolkit does not quantize
+again. `onnx`: the float Graph with calibration images and the scheme, which it quantizes by
+itself.
+"""
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.artifact import write_text
+from pipeline.data.preprocess import Normalization
+from pipeline.errors import StageError
+from pipeline.recipe import Compile, Quantize
+from pipeline.synap.metafile import (
+    Input,
+    Metafile,
+    ModelFormat,
+    Output,
+    Preprocess,
+    Quantization,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+TFLITE = "model.tflite"
+ONNX = "model.onnx"
+METAFILE = "metafile.yaml"
+DATASET = "calibration"
+
+
+@dataclass(frozen=True)
+class Handed:
+    """What lies in the folder."""
+
+    model: str
+    """Name of the model's file."""
+    format: ModelFormat
+    metafile: Metafile
+    by_toolkit: bool
+    """Whether the toolkit is to quantize the model."""
+
+
+def hand_over_tflite(
+    folder: Path, tflite: Path, normalization: Normalization, options: Compile, own: Path | None
+) -> Handed:
+    """The integer TFLite; `normalization` is its Plan's, `own` a metafile of the user's."""
+    shutil.copyfile(tflite, folder / TFLITE)
+    generated = Metafile(
+        delegate="npu",
+        inputs=(_image(normalization, options),),
+        outputs=(_scores(options),),
+    )
+    return Handed(TFLITE, "tflite", _write(folder, generated, own, "tflite"), by_toolkit=False)
+
+
+def hand_over_onnx(
+    folder: Path,
+    graph: Path,
+    quantize: Quantize,
+    crops: "Iterable[tuple[NDArray[np.uint8], Any]]",
+    options: Compile,
+    own: Path | None,
+) -> Handed:
+    """The float Graph, and calibration crops as PNG of exactly the input's size."""
+    from PIL import Image
+
+    from pipeline.graph.canonical import fix_batch
+    from pipeline.graph.file import (
+        class_count,
+        input_size,
+        load_graph,
+        preprocess_in,
+        save_graph,
+    )
+    from pipeline.synap.metafile_dataset import check_dataset
+
+    where = str(graph)
+    model = load_graph(graph)
+    image = _image(preprocess_in(model, where).normalization, options).model_copy(
+        update={"name": model.graph.inputs[0].name, "shape": (1, 3, *input_size(model, where))}
+    )
+    scores = _scores(options).model_copy(
+        update={"name": model.graph.outputs[0].name, "shape": (1, class_count(model, where))}
+    )
+    base = quantize.data_type
+    generated = Metafile(
+        delegate="npu",
+        inputs=(image,),
+        outputs=(scores,),
+        quantization=Quantization(
+            dataset=(f"{DATASET}/*.png",),
+            data_type={"*": base, **quantize.layers} if quantize.layers else base,
+            scheme=quantize.scheme,
+        ),
+    )
+    fix_batch(model, 1)
+    save_graph(model, folder / ONNX)
+    (folder / DATASET).mkdir()
+    count = 0
+    for batch, _ in crops:
+        for crop in batch:
+            Image.fromarray(crop).save(folder / DATASET / f"{count:05}.png")
+            count += 1
+    metafile = _write(folder, generated, own, "onnx")
+    check_dataset(metafile, folder, "onnx")
+    return Handed(ONNX, "onnx", metafile, by_toolkit=True)
+
+
+def _image(normalization: Normalization, options: Compile) -> Input:
+    """The input, its means and scale in byte units."""
+    if len(set(normalization.std)) != 1:
+        raise StageError(
+            f"SyNAP knows one scale for all channels, but std is {list(normalization.std)}",
+            hint="the equalize stage folds unequal ones into the first convolution",
+        )
+    given = options.preprocess
+    return Input(
+        # Rounded to a millionth of a grey level: 255 * (127 / 255) is to be 127.
+        means=tuple(round(255 * mean, 6) for mean in normalization.mean),
+        scale=round(255 * normalization.std[0], 6),
+        format="rgb",
+        preprocess=None if given is None else Preprocess.model_validate(given.model_dump()),
+    )
+
+
+def _scores(options: Compile) -> Output:
+    return Output(format=options.output_format, dequantize=options.dequantize_outputs)
+
+
+def _write(folder: Path, generated: Metafile, own: Path | None, format: ModelFormat) -> Metafile:
+    """Write the user's metafile as it is, or else the generated one; both keep all rules."""
+    from pipeline.synap.metafile_check import dump_metafile
+    from pipeline.synap.metafile_read import load_metafile
+
+    if own is None:
+        write_text(folder / METAFILE, dump_metafile(generated, format))
+        return generated
+    metafile = load_metafile(own, format)
+    shutil.copyfile(own, folder / METAFILE)
+    return metafile
