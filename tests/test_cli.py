@@ -361,7 +361,7 @@ def test_an_npu_bundle_is_only_predicted(made: Any, lab: Any, toolkit: Any) -> N
     assert (report["verdict"], report["stages"][-1]["check"]["evidence"]) == ("PASS", "predicted")
     compiled = report["compile"]
     assert (compiled["toolkit"], compiled["toolkit_version"]) == ("native", "3.2.0")
-    assert (compiled["delegate"], compiled["handoff"]) == ("npu", "onnx")
+    assert (compiled["delegate"], compiled["handoff"]) == ("npu", "tflite")
     assert "PASS (predicted)" in done.out
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.artifact import Artifact
 from pipeline.check.result import Check
+from pipeline.data.preprocess import Preprocess
 from pipeline.engine import StageResult, TargetResult
 from pipeline.errors import StageError
 from pipeline.report.json_report import build_report, overall
@@ -26,12 +27,17 @@ CHECK = Check(
 )  # fmt: skip
 
 
+VIEW = Preprocess(size=75, crop=1.0)
+
+
 def stage(name: str, cached: bool = False, size: int = 43_000_000, **check: Any) -> StageResult:
     artifact = Artifact(Path("/results/.store/x/model.onnx"), "onnx", "a" * 64, size)
     return StageResult(name, cached, 12.345, 800.5, artifact, replace(CHECK, **check), {"n": 1})
 
 
-def report_of(result: TargetResult, handover: Handover | None = None) -> Any:
+def report_of(
+    result: TargetResult, handover: Handover | None = None, preprocess: Preprocess | None = VIEW
+) -> Any:
     images = SimpleNamespace(dataset=SimpleNamespace(name="digits"), digest="e" * 64, __len__=None)
 
     class Images(list[int]):
@@ -41,8 +47,9 @@ def report_of(result: TargetResult, handover: Handover | None = None) -> Any:
         calibration=Images([1, 2]), selection=None, evaluation=Images([1, 2, 3]),
         broken=("x.JPEG",), duplicates=2, notes=("a note",),
     )  # fmt: skip
+    recipe = SimpleNamespace(data=SimpleNamespace(preprocess=preprocess))
     job: Any = SimpleNamespace(
-        recipe=SimpleNamespace(name="demo"), artifacts=Path("/results"), threads=2
+        recipe=SimpleNamespace(name="demo", recipe=recipe), artifacts=Path("/results"), threads=2
     )
     return build_report(job, result, samples, handover or Handover("cpu"))
 
@@ -81,6 +88,14 @@ def test_a_report(tmp_path: Path) -> None:
     assert report["failure"] is None
 
 
+def test_a_report_says_what_was_done_to_images() -> None:
+    own = Preprocess(size=299, mean=(0.1, 0.2, 0.3)).model_dump(mode="json")
+    weights = replace(stage("weights"), details={"preprocess": own})
+    result = TargetResult(None, (weights, stage("export")))
+    assert report_of(result)["data"]["preprocess"] == VIEW.model_dump(mode="json")
+    assert report_of(result, preprocess=None)["data"]["preprocess"] == own
+
+
 def test_a_target_that_failed() -> None:
     failure = StageError("the toolkit failed", where="compile", hint="look at the log")
     report = report_of(TargetResult(load_target("sl1680"), (stage("export"),), failure))
@@ -93,7 +108,7 @@ def test_an_npu_build_says_that_it_is_not_verified() -> None:
     compiled = replace(stage("compile"), details={"toolkit_version": "3.2.0"})
     result = TargetResult(load_target("sl1680"), (compiled,))
     assert report_of(result, Handover("npu", toolkit))["compile"] == {
-        "toolkit": "native", "toolkit_version": "3.2.0", "delegate": "npu", "handoff": "onnx",
+        "toolkit": "native", "toolkit_version": "3.2.0", "delegate": "npu", "handoff": "tflite",
         "fallback": None, "notice": "not verified on hardware",
     }  # fmt: skip
 

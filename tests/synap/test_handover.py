@@ -23,7 +23,7 @@ def test_a_toolkit_on_the_path(stand_ins: Any) -> None:
     stand_ins.converter()
     handover = decide_handover(Compile())
     assert handover.toolkit is not None
-    assert (handover.delegate, handover.form, handover.toolkit.kind) == ("npu", "onnx", "native")
+    assert (handover.delegate, handover.form, handover.toolkit.kind) == ("npu", "tflite", "native")
     assert (handover.missing, handover.fallback) == (None, "")
 
 

@@ -7,7 +7,8 @@ the documented form. Nothing it writes runs anywhere, and its numbers mean nothi
 code with the package under test.
 
 `SYNAP_STAND_IN` makes it fail: exit1, traceback, long_traceback, hang, killed, disk_full,
-no_output, float, other_program, silent_version, broken_version, spam, left_behind.
+no_output, float, other_target, requantized, no_listing, other_program, silent_version,
+broken_version, spam, left_behind.
 """
 
 import argparse
@@ -126,7 +127,11 @@ def convert(options: argparse.Namespace) -> None:
     # "Already quantized TFLite …: No requantization"
     quantized = (by_toolkit or model.suffix == ".tflite") and MODE != "float"
     print("Compiling...\r", end="", flush=True)
-    write_results(out, meta, target, quantized, by_toolkit and MODE != "float")
+    if MODE == "other_target":
+        target = "SL1640" if target in ("SL1680", "VS680") else "SL1680"
+    # A file that is no model at all is compiled too, for tests that only look at the call.
+    own = tensors_of(model) if model.read_bytes()[4:8] == b"TFL3" else [{}, {}]
+    write_results(out, meta, target, quantized, by_toolkit and MODE != "float", own)
 
 
 def load_meta(path: Path) -> dict[str, Any]:
@@ -283,18 +288,41 @@ def remember(pid: int) -> None:
         stream.write(f"{pid}\n")
 
 
+def tensors_of(model: Path) -> list[dict[str, Any]]:
+    """Input and output of a TFLite model, as LiteRT reads them: "No requantization … the scales
+    that were measured are the scales that are compiled"."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(model))
+    tensors = []
+    for found in (interpreter.get_input_details()[0], interpreter.get_output_details()[0]):
+        scale, zero_point = found["quantization"]
+        signed = found["dtype"].__name__ == "int8"
+        quantize = {"qtype": "i8" if signed else "u8", "scale": scale, "zero_point": zero_point}
+        if MODE == "requantized":
+            quantize["scale"] = scale * 1.01
+        shape = [int(size) for size in found["shape"]]
+        tensors.append({"name": found["name"], "shape": shape, "quantize": quantize})
+    return tensors
+
+
 def write_results(
-    out: Path, meta: dict[str, Any], target: str, quantized: bool, by_toolkit: bool
+    out: Path,
+    meta: dict[str, Any],
+    target: str,
+    quantized: bool,
+    by_toolkit: bool,
+    own: list[dict[str, Any]],
 ) -> None:
-    """Shapes are the metafile's, or made up where it names none."""
+    """Shapes are the metafile's or the model's, or made up where neither names any."""
     first = (meta.get("inputs") or [{}])[0]
     last = (meta.get("outputs") or [{}])[0] or {}
-    image = tensor(first.get("name", "input"), first.get("shape", [1, 8, 8, 3]), quantized)
+    image = tensor("input", [1, 8, 8, 3], first, own[0], quantized)
     image["data_format"] = first.get("format", "")
     for field, ours in (("means", "mean"), ("scale", "scale")):
         if first.get(field) is not None:
             image[ours] = first[field]
-    scores = tensor(last.get("name", "scores"), last.get("shape", [1, 10]), quantized)
+    scores = tensor("scores", [1, 10], last, own[1], quantized and not last.get("dequantize"))
     scores["data_format"] = last.get("format", "")
     description = {
         "Inputs": {"input_0": image}, "Outputs": {"output_0": scores},
@@ -315,7 +343,8 @@ def write_results(
         archive.writestr(zipfile.ZipInfo("bundle.json"), json.dumps(bundle, indent=True))
         archive.writestr(zipfile.ZipInfo("0/model.nb"), compiled(target))
         archive.writestr(zipfile.ZipInfo("0/model.json"), json.dumps(description, indent=4))
-    write_listing(out, image, scores)
+    if MODE != "no_listing":
+        write_listing(out, image, scores)
     if by_toolkit:
         (out / "quantization_info.yaml").write_text(
             f"Model converted with SyNAP toolkit {VERSION}\nquantize_parameters: made up\n"
@@ -326,13 +355,18 @@ def write_results(
     (out / "build").rmdir()
 
 
-def tensor(name: str, shape: list[int], quantized: bool) -> dict[str, Any]:
+def tensor(
+    name: str, shape: list[int], said: dict[str, Any], own: dict[str, Any], quantized: bool
+) -> dict[str, Any]:
     described: dict[str, Any] = {"name": name, "shape": shape, "format": "nhwc"}
+    described |= {key: value for key, value in own.items() if key != "quantize"}
+    described |= {key: said[key] for key in ("name", "shape") if said.get(key) is not None}
     if quantized:
         # "`quantizer` (none|asymmetric_affine|dynamic_fixed_point), `quantize {qtype, scale, …}`"
+        made_up = {"qtype": "u8", "scale": 0.0078125, "zero_point": 128}
         return described | {
             "quantizer": "asymmetric_affine",
-            "quantize": {"qtype": "u8", "scale": 0.0078125, "zero_point": 128, "max_value": 1.0},
+            "quantize": {**own.get("quantize", made_up), "max_value": 1.0},
         }
     return described | {"dtype": "float16"}
 
