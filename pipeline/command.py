@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import Artifact, Format, digest_of_path, publish, write_text
+from pipeline.board.outputs import board_of
 from pipeline.engine import Job, TargetResult, initial_settings, key_fields, preprocess_of
 from pipeline.engine import plan as plan_stages
 from pipeline.engine import run as run_stages
@@ -48,6 +49,9 @@ def make_job(
     chain = chain_of(file.recipe)
     _require_stage(until, chain)
     _read_metafile(file)
+    if file.recipe.device is not None:
+        load_target(file.recipe.device.target)
+        board_of(file.recipe.device, file.folder)
     return Job(
         recipe=file,
         targets=targets,

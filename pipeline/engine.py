@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import Artifact
-from pipeline.check.result import Check, skipped, with_faults
+from pipeline.board.board import Board
+from pipeline.board.outputs import LATENCY, board_of, board_outputs
+from pipeline.check.result import Check, Evidence, skipped, with_faults
 from pipeline.check.verdicts import judge_stored
 from pipeline.data.preprocess import Preprocess
 from pipeline.errors import NoFormError, PipelineError
@@ -231,8 +233,18 @@ def _check(
     stand_in = stage.stand_in(state.settings)
     against = stage.against(state.settings) or next(reversed([*state.logits]), None)
     before = None if against is None else state.logits[against]
+    board = _board(stage, state.settings)
+    evidence: Evidence = "measured"
+    latency = None
     with system_errors_explained(f"checking {stage.name}", job.artifacts):
-        if stand_in is not None:
+        if board is not None:
+            evidence = "board"
+            logits = board_outputs(
+                artifact, samples.evaluation, state.settings.model_input, store, board, progress
+            )
+            latency = logits.about[LATENCY]["median"]
+        elif stand_in is not None:
+            evidence = "predicted"
             logits = state.logits[stand_in]
         else:
             logits = outputs_of(
@@ -252,10 +264,19 @@ def _check(
             reference=everything.get(REFERENCE),
             label_offset=job.recipe.recipe.model.label_offset,
             thresholds=getattr(job.recipe.recipe.checks, stage.name),
-            evidence="measured" if stand_in is None else "predicted",
+            evidence=evidence,
             file=LOGITS,
+            latency_ms=latency,
         )
     return replace(state, logits=everything), check
+
+
+def _board(stage: Stage, settings: Settings) -> Board | None:
+    """The board that runs what the stage makes, where the recipe has one for its target."""
+    device = settings.recipe.recipe.device
+    if device is None or settings.target is None or settings.target.name != device.target:
+        return None
+    return board_of(device, settings.recipe.folder) if stage.per_target else None
 
 
 def plan(

@@ -26,6 +26,9 @@ def find_missing(job: Job, handover: Handover, *, has_weights: bool) -> list[Mis
         missing = [*missing, *dataset_missing(name, job.data)]
     if handover.missing is not None and any(stage.per_target for stage in job.stages):
         missing = [*missing, handover.missing]
+    if recipe.device is not None and shutil.which("ssh") is None:
+        hint = "install it (Debian: apt-get install openssh-client), or leave `device` out"
+        missing = [*missing, Missing("the OpenSSH client, which the recipe's device needs", hint)]
     disk = _disk(job.artifacts)
     if disk is not None:
         missing = [*missing, disk]

@@ -243,8 +243,29 @@ class Compile(Section):
     """Without a toolkit: stop before any long work, or fall back to the CPU delegate and say so."""
 
 
+class Device(Section):
+    """A board on which the compiled model is run and checked, over the system's OpenSSH."""
+
+    host: Annotated[str, Field(min_length=1)]
+    """Name, alias of the ssh configuration, or address."""
+    target: Annotated[str, Field(min_length=1)]
+    """Which chip it has; other targets' models are not run on it."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 22
+    user: str = "root"
+    identity: str | None = None
+    """Private key, relative to the recipe; the default is ssh's own choice."""
+    ssh_config: str | None = None
+    """ssh's configuration file in place of the user's own, relative to the recipe."""
+    command: str = "synap_cli_ic"
+    """SyNAP's classification program on the board, by name or absolute path."""
+    folder: str = "/tmp"
+    """Folder on the board with room for the model and 64 images."""
+    timeout: Annotated[float, Field(gt=0)] = 600.0
+    """Seconds that one command on the board may take."""
+
+
 class Thresholds(Section):
-    """What a check demands. With any of the first three it is required, else only reported."""
+    """What a check demands. With any of the first four it is required, else only reported."""
 
     max_top1_drop: Drop | None = None
     """Largest loss of top-1 accuracy against the float reference, a fraction (0.005 is half a point)."""
@@ -252,6 +273,8 @@ class Thresholds(Section):
     """Largest absolute difference of a logit from the stage before."""
     min_top1: Annotated[float, Field(ge=0, le=1)] | None = None
     """Least top-1 accuracy, a fraction."""
+    max_latency_ms: Annotated[float, Field(gt=0)] | None = None
+    """Largest median time of an inference on the board, in milliseconds; only for `compile`."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
     """Confidence of the statement about the drop."""
     accept: Literal["measured", "predicted"] = "measured"
@@ -269,9 +292,8 @@ class Thresholds(Section):
     @property
     def required(self) -> bool:
         """Whether the recipe demands anything of this check."""
-        return any(
-            limit is not None for limit in (self.max_top1_drop, self.max_logit_error, self.min_top1)
-        )
+        limits = (self.max_top1_drop, self.max_logit_error, self.min_top1, self.max_latency_ms)
+        return any(limit is not None for limit in limits)
 
 
 class Checks(Section):
@@ -283,6 +305,13 @@ class Checks(Section):
     quantize: Thresholds = Thresholds()
     lower: Thresholds = Thresholds()
     compile: Thresholds = Thresholds()
+
+    @model_validator(mode="after")
+    def _only_the_compiled_model_runs_on_a_board(self) -> Self:
+        for name in type(self).model_fields:
+            if name != "compile" and getattr(self, name).max_latency_ms is not None:
+                raise ValueError(f"{name} is not run on a board; compile.max_latency_ms is")
+        return self
 
     @model_validator(mode="after")
     def _drops_need_a_reference(self) -> Self:
@@ -306,6 +335,8 @@ class Recipe(Section):
     """Leave it out for the defaults; `null` for no such stage."""
     quantize: Quantize = Quantize()
     compile: Compile = Compile()
+    device: Device | None = None
+    """A board to measure the compiled model on; without one it is judged by what can be run here."""
     checks: Checks = Checks()
 
     @model_validator(mode="after")

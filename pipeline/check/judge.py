@@ -23,10 +23,12 @@ def judge(
     reference: Logits | None,
     thresholds: Thresholds,
     evidence: Evidence,
+    latency_ms: float | None = None,
 ) -> Check:
     """Compare `[N, C]` logits with the stage before and the float reference.
 
     Either is None where there is no such yet; `reference is logits` for the reference itself.
+    `latency_ms` is the median inference time, where a board ran it.
     """
     correct = in_top(logits, labels, 1)
     paired = None
@@ -42,7 +44,7 @@ def judge(
     error = None if before is None else max_abs_error(logits, before)
     top1 = float(correct.mean())
     ratio = None if before is None else sqnr_db(logits, before)
-    verdict, reason = _verdict(top1, paired, interval, error, thresholds, evidence)
+    verdict, reason = _verdict(top1, paired, interval, error, latency_ms, thresholds, evidence)
     return Check(
         images=len(labels),
         top1=top1,
@@ -58,6 +60,7 @@ def judge(
         evidence=evidence,
         verdict=verdict,
         reason=reason,
+        latency_ms=latency_ms,
     )
 
 
@@ -78,6 +81,7 @@ def _verdict(
     paired: Paired | None,
     interval: tuple[float, float] | None,
     error: float | None,
+    latency_ms: float | None,
     thresholds: Thresholds,
     evidence: Evidence,
 ) -> tuple[Verdict, str]:
@@ -94,6 +98,8 @@ def _verdict(
         )
     if thresholds.max_logit_error is not None:
         findings.append(_judge_error(error, thresholds.max_logit_error))
+    if thresholds.max_latency_ms is not None:
+        findings.append(_judge_latency(latency_ms, thresholds.max_latency_ms))
     if thresholds.max_top1_drop is not None:
         findings.append(_judge_drop(paired, interval, thresholds))
     if not findings:
@@ -114,6 +120,16 @@ def _judge_error(error: float | None, limit: float) -> tuple[Verdict, str]:
     return (
         "PASS" if held else "FAIL",
         f"largest logit error {error:.2g} is {'within' if held else 'beyond'} {limit:g}",
+    )
+
+
+def _judge_latency(latency_ms: float | None, limit: float) -> tuple[Verdict, str]:
+    if latency_ms is None:
+        return "SKIPPED", "no board measured the latency; the recipe's device.host names one"
+    held = latency_ms <= limit
+    return (
+        "PASS" if held else "FAIL",
+        f"median latency {latency_ms:.2f} ms is {'within' if held else 'beyond'} {limit:g}",
     )
 
 

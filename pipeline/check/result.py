@@ -31,6 +31,8 @@ class Check:
     evidence: Evidence
     verdict: Verdict
     reason: str
+    latency_ms: float | None = None
+    """Median inference time on a board."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -12,7 +12,7 @@ from pipeline.store import Entry, Store
 if TYPE_CHECKING:
     from pipeline.data.samples import Samples
 
-JUDGE_VERSION = 2
+JUDGE_VERSION = 3
 
 
 def judge_stored(
@@ -26,6 +26,7 @@ def judge_stored(
     thresholds: Thresholds,
     evidence: Evidence,
     file: str,
+    latency_ms: float | None = None,
 ) -> Check:
     """`judge` on entries of stored logits, whose arrays are in `file`; `label_offset` is added to labels."""
 
@@ -41,6 +42,7 @@ def judge_stored(
         "label_offset": label_offset,
         "thresholds": thresholds.model_dump(mode="json"),
         "evidence": evidence,
+        "latency_ms": latency_ms,
     }
 
     def build(folder: Path) -> Mapping[str, Any]:
@@ -59,6 +61,7 @@ def judge_stored(
             reference=ours if reference is logits else load(reference),
             thresholds=thresholds,
             evidence=evidence,
+            latency_ms=latency_ms,
         )
         return {"check": check.to_json()}
 
