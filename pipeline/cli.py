@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import traceback
+from enum import StrEnum
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn
@@ -40,6 +41,15 @@ ArtifactsFolder = Annotated[Path, typer.Option(help="Where results and the store
 Threads = Annotated[int, typer.Option(help="Threads to compute with; 0: all cores.", min=0)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 ARTIFACTS = Path("artifacts")
+
+
+class ViewName(StrEnum):
+    """Who prepares a picture for the model."""
+
+    model = "model"
+    device = "device"
+
+
 INTERRUPTED = 130
 
 
@@ -114,6 +124,10 @@ def evaluate(
             help="Outputs before the first class: 1 where there is a background class.", min=0
         ),
     ] = None,
+    preprocess: Annotated[
+        ViewName,
+        typer.Option(help="Who prepares the pictures: the model's own way, or the device's."),
+    ] = ViewName.model,
     artifacts: ArtifactsFolder = ARTIFACTS,
     threads: Threads = 0,
     as_json: AsJson = False,
@@ -121,12 +135,19 @@ def evaluate(
     """Measure the accuracy of a model file on labelled images."""
     from pipeline import command
 
-    check = command.evaluate(file, data, config, images, artifacts, threads, label_offset)
+    check = command.evaluate(
+        file, data, config, images, artifacts, threads, label_offset, preprocess.value
+    )
     if as_json:
         typer.echo(json.dumps(check, indent=1))
         return
     typer.echo(f"{file}: top-1 {100 * check['top1']:.2f} %, top-5 {100 * check['top5']:.2f} %")
     typer.echo(f"{check['images']} images, {check['evidence']}")
+    if "model_view" in check:
+        typer.echo(
+            f"as the device prepares them; in the model's own way top-1 is "
+            f"{100 * check['model_view']['top1']:.2f} %, a gap of {100 * check['gap']:.2f} points"
+        )
 
 
 @app.command()

@@ -145,12 +145,18 @@ def evaluate(
     artifacts: Path,
     threads: int,
     label_offset: int | None = None,
+    view: str = "model",
 ) -> dict[str, Any]:
     """The check of one model file on a folder of ImageNet images, as JSON data; the label offset
-    is the recipe's, or else 0, where none is given."""
+    is the recipe's, or else 0, where none is given.
+
+    `view` says who prepares the pictures: the model's own preprocessing, or the `device`, whose
+    check then has that of the model's own beside it (`model_view`), and their difference (`gap`).
+    """
     import numpy as np
 
     from pipeline.check.judge import judge
+    from pipeline.data.device_view import DeviceView
     from pipeline.evaluate import LOGITS, outputs_of
     from pipeline.recipe import Thresholds
     from pipeline.runners.declared import preprocess_for
@@ -169,19 +175,36 @@ def evaluate(
     store = Store(artifacts.resolve() / ".store", terminal.note)
     samples = _images_in(data, images, store, terminal)
     artifact = Artifact(file, format, digest_of_path(file), file.stat().st_size)
-    with system_errors_explained(f"running {file.name}", store.root.parent):
-        entry = outputs_of(artifact, samples, preprocess, store, threads or _cores(), terminal)
-    logits = np.load(entry.path(LOGITS), allow_pickle=False)
-    _explain_offset(logits.shape[1], samples, label_offset, terminal)
-    check = judge(
-        logits,
-        samples.labels() + label_offset,
-        before=None,
-        reference=None,
-        thresholds=Thresholds(),
-        evidence="measured",
+    reference = None
+
+    def check(device: DeviceView | None) -> dict[str, Any]:
+        nonlocal reference
+        with system_errors_explained(f"running {file.name}", store.root.parent):
+            entry = outputs_of(
+                artifact, samples, preprocess, store, threads or _cores(), terminal, device
+            )
+        logits = np.load(entry.path(LOGITS), allow_pickle=False)
+        _explain_offset(logits.shape[1], samples, label_offset, terminal)
+        result = judge(
+            logits,
+            samples.labels() + label_offset,
+            before=reference,
+            reference=None,
+            thresholds=Thresholds(),
+            evidence="measured",
+        )
+        reference = logits
+        return result.to_json()
+
+    own = check(None)
+    if view == "model":
+        return {**own, "preprocess": "model"}
+    terminal.note(
+        "pictures that are not RGB are converted first: the program on the board would stop there"
     )
-    return check.to_json()
+    theirs = check(DeviceView(size=preprocess.size, convert=True))
+    gap = own["top1"] - theirs["top1"]
+    return {**theirs, "preprocess": "device", "model_view": own, "gap": gap}
 
 
 def _explain_offset(outputs: int, samples: "Samples", offset: int, terminal: Terminal) -> None:

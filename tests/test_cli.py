@@ -109,6 +109,7 @@ REQUIRED = ("weights", "export", "quantize", "compile")
 """What the recipe of these tests gives a threshold."""
 NUMBER = (int, float)
 CHECK: dict[str, tuple[type, ...]] = {
+    "latency_ms": (float, type(None)),
     "images": (int,), "top1": NUMBER, "top5": NUMBER, "top1_drop": NUMBER, "step_drop": NUMBER,
     "agreement": NUMBER, "sqnr_db": NUMBER, "max_logit_error": NUMBER,
     "confidence_interval": (list,), "required": (bool,), "evidence": (str,), "verdict": (str,),
@@ -553,13 +554,42 @@ def test_evaluating_a_file_gives_the_reports_accuracy(
     argv = ["evaluate", file, "--data", judged, "--artifacts", tmp_path, "--threads", "2"]
     done = pipeline(*argv, "--json")
     assert done.code == 0, done.err
-    assert set(done.json) == set(CHECK)
+    assert set(done.json) == {*CHECK, "preprocess"}
     for field in ("images", "top1", "top5"):
         assert done.json[field] == entry["check"][field], field
     assert (done.json["evidence"], done.json["required"]) == ("measured", False)
     done = pipeline(*argv)
     assert f"top-1 {100 * entry['check']['top1']:.2f} %" in done.out
     assert "60 images, measured" in done.out
+
+
+def test_evaluating_as_the_device_prepares_pictures(
+    first_run: Any, judged: Path, pipeline: Any, lab: Any, tmp_path: Path
+) -> None:
+    """By hand: the device's crops through the same model, beside the model's own view."""
+    from PIL import Image
+
+    from pipeline.data.device_view import DeviceView
+    from pipeline.runners import open_runner
+
+    setting, _ = first_run
+    [entry] = [s for s in setting.report()["stages"] if s["name"] == "quantize"]
+    file = setting.artifacts / entry["artifact"]["path"]
+    argv = ["evaluate", file, "--data", judged, "--artifacts", tmp_path, "--preprocess", "device"]
+    done = pipeline(*argv, "--json")
+    assert done.code == 0, done.err
+    view, runner = DeviceView(size=64), open_runner("qdq-onnx", file, None, 2)
+    hits = []
+    for path in sorted(judged.rglob("*.JPEG")):
+        logits = runner(view.crop_image(Image.open(path))[None])
+        hits.append(int(logits.argmax()) == lab.SYNSETS.index(path.name.split("_")[0]))
+    assert done.json["preprocess"] == "device"
+    assert done.json["top1"] == pytest.approx(sum(hits) / len(hits))
+    own = done.json["model_view"]
+    assert own["top1"] == entry["check"]["top1"]
+    assert done.json["gap"] == pytest.approx(own["top1"] - done.json["top1"])
+    assert done.json["agreement"] < 1  # with the model's own view: the crops do differ
+    assert "a gap of" in pipeline(*argv).out
 
 
 def test_evaluating_a_few_images(

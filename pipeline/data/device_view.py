@@ -37,11 +37,14 @@ class DeviceView(BaseModel):
     size: Annotated[int, Field(ge=1, le=4096)]
     """Height and width of the model's input, in pixels."""
     keep_proportions: bool = True
+    convert: bool = False
+    """Turn gray and transparent pictures into RGB first, as one has to before copying them to the
+    board, instead of refusing them as its program does."""
 
     @property
     def geometry(self) -> dict[str, object]:
         """The fields that decide the crop: what stored crops and logits depend on."""
-        return {"view": "device", "size": self.size, "keep_proportions": self.keep_proportions}
+        return {"view": "device", **self.model_dump()}
 
     def crop_image(self, image: "Image") -> "NDArray[np.uint8]":
         """The picture as `uint8 [size, size, 3]`.
@@ -53,6 +56,9 @@ class DeviceView(BaseModel):
 
         from pipeline.data.stb_resize import resize
 
+        if self.convert:
+            image = image.convert("RGB")
+            image.info.pop("transparency", None)
         if image.mode not in _THREE_CHANNELS:
             raise BrokenImage(
                 "",

@@ -5,16 +5,23 @@ from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from pipeline.data.dataset import Dataset, content_digest
 from pipeline.data.look_ahead import look_ahead
-from pipeline.data.preprocess import Preprocess
 from pipeline.errors import StageError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from PIL.Image import Image
+
+
+class View(Protocol):
+    """What turns a picture into a crop: the model's own view (`Preprocess`) or the device's."""
+
+    def crop_image(self, image: "Image") -> "NDArray[np.uint8]":
+        """The crop, `uint8 [H, W, 3]`."""
 
 
 class Sample(NamedTuple):
@@ -53,7 +60,7 @@ class Samples:
         return np.array([sample.label for sample in self.items], np.int64)
 
     def crops(
-        self, preprocess: Preprocess, batch: int, workers: int = 2
+        self, view: View, batch: int, workers: int = 2
     ) -> "Generator[tuple[NDArray[np.uint8], NDArray[np.int64]], None, None]":
         """Batches of crops `uint8 [n, H, W, 3]` and labels `int64 [n]`, in order; the last is less.
 
@@ -64,9 +71,7 @@ class Samples:
         import numpy as np
 
         def crop(sample: Sample) -> "NDArray[np.uint8]":
-            return preprocess.crop_image(
-                self.dataset.decode(sample.id, self._drawn_content(sample))
-            )
+            return view.crop_image(self.dataset.decode(sample.id, self._drawn_content(sample)))
 
         labels = self.labels()
         limit = batch + workers

@@ -162,7 +162,12 @@ def test_its_geometry_is_never_a_preprocess_geometry() -> None:
     views = [DeviceView(size=64), DeviceView(size=32), DeviceView(size=64, keep_proportions=False)]
     geometries = [view.geometry for view in views] + [Preprocess(size=64).geometry]
     assert all(a != b for i, a in enumerate(geometries) for b in geometries[:i])
-    assert views[0].geometry == {"view": "device", "size": 64, "keep_proportions": True}
+    assert views[0].geometry == {
+        "view": "device",
+        "size": 64,
+        "keep_proportions": True,
+        "convert": False,
+    }
 
 
 @pytest.mark.parametrize("fields", [{}, {"size": 0}, {"size": 8, "crop": 1.0}])
