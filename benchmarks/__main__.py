@@ -91,6 +91,22 @@ def inference_rows(threads: int, limit_gb: float) -> list[Row]:
     return rows
 
 
+def sequential_rows() -> list[Row]:
+    """Part of the images that a verdict after every batch saves against a fixed number."""
+    from benchmarks.sequential import FIXED, LIMIT, savings
+
+    print(f"\n{'lost':>6}{'gained':>8}  images saved against {FIXED}", flush=True)
+    rows = []
+    for saving in savings():
+        subject = f"lost {saving.lost:.3f}, gained {saving.gained:.3f}"
+        saved = round(saving.saved, 3)
+        rows.append(
+            Row("images_saved", subject, FIXED, saved, "fraction", "verdict", f"limit {LIMIT:g}")
+        )
+        print(f"{saving.lost:>6.1%}{saving.gained:>8.1%}  {saving.saved:>6.0%}", flush=True)
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--images", type=int, nargs="+", default=[16, 64, 256])
@@ -119,6 +135,7 @@ def main() -> None:
             shown = outcome.note or f"{ratio:>13.2f}{outcome.peak_mb:>10.0f}"
             print(f"{images:>6}  {subject:<24}{shown}", flush=True)
     rows += inference_rows(options.threads, options.limit_gb)
+    rows += sequential_rows()
     write_text(RESULTS, json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     print(f"written to {RESULTS}; {options.threads} threads")
 

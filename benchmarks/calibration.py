@@ -19,10 +19,10 @@ NORMALIZATION = PREPROCESS.normalization
 
 
 def batches(folder: Path, images: int, size: int) -> Iterator[np.ndarray]:
-    """The crops, read from disk as they are needed."""
-    crops = np.load(folder / CROPS, mmap_mode="r")
+    """The crops, read from disk as they are needed. Mapped anew each time, or what was read would
+    count as memory of the subject."""
     for start in range(0, images, size):
-        yield np.asarray(crops[start : min(start + size, images)])
+        yield np.array(np.load(folder / CROPS, mmap_mode="r")[start : min(start + size, images)])
 
 
 def float_pass(folder: Path, images: int, threads: int) -> float:

@@ -113,7 +113,7 @@ def _magnitudes(seen: Histogram) -> Float:
     return np.asarray(counts, np.float64)
 
 
-def _divergences(counts: Float, stops: NDArray[np.int64], levels: int) -> list[float]:
+def _divergences(counts: Float, stops: NDArray[np.int64], levels: int) -> Float:
     """For each stop the KL divergence of the first `stop` bins, outliers piled on the last, from
     their merged form.
 
@@ -128,22 +128,18 @@ def _divergences(counts: Float, stops: NDArray[np.int64], levels: int) -> list[f
 
     mass, bins = running(counts), running(np.sign(counts))
     plogp = running(xlogy(counts, counts))
-    total = float(mass[-1])
-
-    def divergence(stop: int) -> float:
-        if not mass[stop]:
-            return np.inf  # nothing would be left
-        starts = -(-np.arange(levels + 1) * stop // levels)
-        inside = np.diff(mass[starts])
-        merged = inside / np.maximum(np.diff(bins[starts]), 1)
-        last, outliers = counts[stop - 1], total - mass[stop]
-        piled = plogp[stop] - xlogy(last, last) + xlogy(last + outliers, last + outliers)
-        # A bin that has mass only by outliers costs as if half a value had been counted there.
-        under = merged[-1] if last else 0.5
-        cross = float(np.sum(xlogy(inside, merged))) + xlogy(outliers, under)
-        return float((piled - cross) / total + np.log(mass[stop] / total))
-
-    return [divergence(int(stop)) for stop in stops]
+    total = mass[-1]
+    starts = -(-np.arange(levels + 1) * stops[:, None] // levels)  # [stops, levels + 1]
+    inside = np.diff(mass[starts])
+    merged = inside / np.maximum(np.diff(bins[starts]), 1)
+    last, outliers = counts[stops - 1], total - mass[stops]
+    piled = plogp[stops] - xlogy(last, last) + xlogy(last + outliers, last + outliers)
+    # A bin that has mass only by outliers costs as if half a value had been counted there.
+    under = np.where(last > 0, merged[:, -1], 0.5)
+    cross = xlogy(inside, merged).sum(axis=1) + xlogy(outliers, under)
+    kept = np.maximum(mass[stops], np.finfo(np.float64).tiny)
+    divergences = (piled - cross) / total + np.log(kept / total)
+    return np.where(mass[stops] > 0, divergences, np.inf)  # else nothing would be left
 
 
 RULES: dict[str, Rule] = {
