@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 PACKAGES = (
     "torch", "torchvision", "timm", "onnx", "onnx_ir", "onnxruntime", "numpy", "pillow",
-    "scikit-learn", "huggingface_hub", "safetensors",
+    "scikit-learn", "huggingface_hub", "safetensors", "ai-edge-litert",
 )  # fmt: skip
 
 
@@ -59,6 +59,7 @@ def build_report(
             "calibration": _samples(samples.calibration),
             "selection": None if samples.selection is None else _samples(samples.selection),
             "evaluation": _samples(samples.evaluation),
+            "preprocess": _preprocess(job, result),
             "broken": list(samples.broken),
             "duplicates": samples.duplicates,
             "notes": list(samples.notes),
@@ -95,6 +96,14 @@ def _compile(result: TargetResult, handover: Handover) -> dict[str, Any] | None:
 
 def _samples(samples: Any) -> dict[str, Any]:
     return {"dataset": samples.dataset.name, "images": len(samples), "sha256": samples.digest}
+
+
+def _preprocess(job: Job, result: TargetResult) -> Any:
+    """What was done to every image: as the recipe says, or else as the model itself declares."""
+    given = job.recipe.recipe.data.preprocess
+    if given is not None:
+        return given.model_dump(mode="json")
+    return next(s.details["preprocess"] for s in result.stages if s.name == "weights")
 
 
 def _shown_path(path: Path, root: Path) -> str:

@@ -1,0 +1,1 @@
+"""A run beside a committed one: has anything become worse since somebody accepted it?"""
