@@ -1,23 +1,17 @@
-"""The command line: the only printer of results and errors, and the only exit.
+"""The commands and their options; `entry.py` runs them and turns errors into exit codes.
 
 Heavy libraries are imported where they are used, so that `--help` and errors come at once.
 """
 
-import io
 import json
-import os
-import signal
 import sys
-import traceback
 from enum import StrEnum
 from pathlib import Path
-from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
 from pipeline import __version__
-from pipeline.errors import PipelineError
 
 app = typer.Typer(
     name="pipeline",
@@ -48,9 +42,6 @@ class ViewName(StrEnum):
 
     model = "model"
     device = "device"
-
-
-INTERRUPTED = 130
 
 
 @app.callback(invoke_without_command=True)
@@ -269,63 +260,3 @@ def schema() -> None:
 
 def _with_title(data: dict[str, Any]) -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **data}
-
-
-class _Interrupts:
-    """Remembers Ctrl-C, because libraries in C may turn its KeyboardInterrupt into an error of
-    their own, which would then be shown as if the run had failed."""
-
-    def __init__(self) -> None:
-        self.seen = False
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored
-            signal.signal(signal.SIGINT, self._note)
-
-    def _note(self, number: int, frame: FrameType | None) -> NoReturn:
-        self.seen = True
-        raise KeyboardInterrupt
-
-
-def main() -> NoReturn:
-    """Run the command line; every error becomes a few lines and an exit code."""
-    debug = "--debug" in sys.argv[1:]
-    if debug:  # wherever it stands
-        sys.argv = [word for word in sys.argv if word != "--debug"]
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal of ASCII is no reason to fail
-            stream.reconfigure(errors="backslashreplace")
-    interrupts = _Interrupts()
-    try:
-        app(standalone_mode=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except (Exception, KeyboardInterrupt, SystemExit) as error:
-        # typer itself makes a silent exit of Ctrl-C.
-        if interrupts.seen and not (isinstance(error, SystemExit) and error.code == 0):
-            _leave_interrupted(debug)
-        if isinstance(error, SystemExit):
-            raise
-        if isinstance(error, PipelineError):
-            _fail(str(error), error.exit_code, debug)
-        hint = "run again with --debug for the traceback"
-        _fail(f"unexpected {type(error).__name__}: {error}\n  {hint}", 3, debug)
-    sys.exit(0)
-
-
-def _leave_interrupted(debug: bool) -> NoReturn:
-    """Leave at once: an orderly end would wait for threads that still decode images, and Python
-    ends by the signal, not by a code, where a library in C has seen the KeyboardInterrupt pass."""
-    if debug:
-        traceback.print_exc()
-    typer.echo("error: interrupted; the same command goes on where it was", err=True)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(INTERRUPTED)
-
-
-def _fail(text: str, code: int, debug: bool) -> NoReturn:
-    """Say what happened, behind its traceback if that is wanted, and leave."""
-    if debug:
-        traceback.print_exc()
-    typer.echo(f"error: {text}", err=True)
-    sys.exit(code)

@@ -228,7 +228,29 @@ def _prepare(job: Job, store: Store, terminal: Terminal) -> "tuple[SampleSets, H
     missing = find_missing(job, handover, has_weights=_has_weights(job, store))
     if missing:
         raise MissingError(missing)
-    return _draw(job, terminal), handover
+    samples = _draw(job, terminal)
+    for line in unattainable(job, len(samples.evaluation)):
+        terminal.note(line)
+    return samples, handover
+
+
+def unattainable(job: Job, images: int) -> list[str]:
+    """Which of the recipe's limits so many evaluation images cannot show, even if none changed."""
+    from pipeline.check.gate import attainable, least_images
+
+    lines = []
+    for stage in job.stages:
+        thresholds = getattr(job.recipe.recipe.checks, stage.name)
+        limit = thresholds.max_top1_drop
+        if limit is None or attainable(images, limit, thresholds.confidence):
+            continue
+        least = least_images(limit, thresholds.confidence)
+        needed = "no number of images can" if least is None else f"at least {least} are needed"
+        lines.append(
+            f"checks.{stage.name}: {images} evaluation images cannot show a drop within "
+            f"{100 * limit:g} points at {thresholds.confidence:.0%}, even if none changes; {needed}"
+        )
+    return lines
 
 
 def _has_weights(job: Job, store: Store) -> bool:

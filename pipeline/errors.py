@@ -1,7 +1,7 @@
 """Errors that reach a user: what is wrong, where, and what to do next.
 
 Outcomes (a check that failed, a stage that was skipped) are values with reasons. An exception
-means only that something could not be done at all; `cli.py` prints it and picks the exit code.
+means only that something could not be done at all; `entry.py` prints it and picks the exit code.
 """
 
 from dataclasses import dataclass

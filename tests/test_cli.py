@@ -39,7 +39,7 @@ def loaded(lab: Any) -> Callable[..., set[str]]:
     script = (
         "import atexit, json, sys; "
         "atexit.register(lambda: sys.stderr.write('\\n' + json.dumps(sorted(sys.modules)))); "
-        "sys.argv = ['pipeline', *sys.argv[1:]]; from pipeline.cli import main; main()"
+        "sys.argv = ['pipeline', *sys.argv[1:]]; from pipeline.entry import main; main()"
     )
 
     def run(code: int, *argv: str) -> set[str]:
@@ -302,6 +302,17 @@ def test_an_undecided_check(made: Any) -> None:
     assert "60 images do not suffice, about " in done.out
     assert made.run(*override, "--strict").code == 1
     assert made.run("--strict").code == 0
+
+
+def test_a_limit_that_the_images_cannot_show_is_said_before_the_run(made: Any) -> None:
+    done = made.run(
+        "--set", "checks.compile.max_top1_drop=0.005", "--set", "checks.compile.confidence=0.95"
+    )
+    assert (
+        "checks.compile: 60 evaluation images cannot show a drop within 0.5 points at 95%, even if "
+        "none changes; at least 539 are needed" in words(done.err)
+    )
+    assert "cannot show" not in made.run().err
 
 
 def test_a_required_check_that_was_skipped(made: Any) -> None:
