@@ -37,6 +37,13 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 ARTIFACTS = Path("artifacts")
 
 
+class LabelSource(StrEnum):
+    """Whose labels a subset is drawn by."""
+
+    dataset = "dataset"
+    real = "real"
+
+
 class ViewName(StrEnum):
     """Who prepares a picture for the model."""
 
@@ -108,6 +115,9 @@ def evaluate(
     config: Annotated[
         Path | None, typer.Option(help="A recipe whose data.preprocess the file needs.")
     ] = None,
+    dataset: Annotated[
+        str, typer.Option(help="imagenet, imagenetv2, imagenette, folder, npy or digits.")
+    ] = "imagenet",
     images: Annotated[int, typer.Option(help="At most this many; 0: all.", min=0)] = 0,
     label_offset: Annotated[
         int | None,
@@ -127,7 +137,7 @@ def evaluate(
     from pipeline import command
 
     check = command.evaluate(
-        file, data, config, images, artifacts, threads, label_offset, preprocess.value
+        file, data, config, images, artifacts, threads, label_offset, preprocess.value, dataset
     )
     if as_json:
         typer.echo(json.dumps(check, indent=1))
@@ -168,6 +178,29 @@ def sensitivity(
         typer.echo(json.dumps(result, indent=1))
     else:
         print_sensitivity(result)
+
+
+@app.command()
+def subset(
+    dataset: Annotated[
+        str, typer.Option(help="imagenet, imagenetv2, imagenette, folder, npy or digits.")
+    ],
+    output: Annotated[Path, typer.Option(help="The manifest to write; an old one is replaced.")],
+    images: Annotated[int, typer.Option(help="How many.", min=1)],
+    seed: Annotated[int, typer.Option(help="Another seed, other images.")] = 0,
+    data: DataFolder = None,
+    labels: Annotated[
+        LabelSource,
+        typer.Option(
+            help="real: ImageNet's validation images by single ReaL label; needs no images."
+        ),
+    ] = LabelSource.dataset,
+    artifacts: ArtifactsFolder = ARTIFACTS,
+) -> None:
+    """Draw a stratified subset of a dataset and write its manifest."""
+    from pipeline import command
+
+    typer.echo(command.subset(dataset, output, images, seed, data, labels.value, artifacts))
 
 
 @app.command()

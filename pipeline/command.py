@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from pipeline.artifact import Artifact, Format, digest_of_path, publish, write_text
 from pipeline.board.outputs import board_of
@@ -14,6 +14,7 @@ from pipeline.engine import plan as plan_stages
 from pipeline.engine import run as run_stages
 from pipeline.errors import MissingError, StageError, UsageError
 from pipeline.preflight import find_missing, resolve
+from pipeline.recipe import DatasetName
 from pipeline.recipe_file import RecipeFile, load_recipe
 from pipeline.report.json_report import build_report
 from pipeline.report.terminal import Terminal, print_results
@@ -146,9 +147,10 @@ def evaluate(
     threads: int,
     label_offset: int | None = None,
     view: str = "model",
+    dataset: str = "imagenet",
 ) -> dict[str, Any]:
-    """The check of one model file on a folder of ImageNet images, as JSON data; the label offset
-    is the recipe's, or else 0, where none is given.
+    """The check of one model file on a folder of images, as JSON data; the label offset is the
+    recipe's, or else 0, where none is given.
 
     `view` says who prepares the pictures: the model's own preprocessing, or the `device`, whose
     check then has that of the model's own beside it (`model_view`), and their difference (`gap`).
@@ -173,7 +175,7 @@ def evaluate(
     if label_offset is None:
         label_offset = 0 if recipe is None else recipe.recipe.model.label_offset
     store = Store(artifacts.resolve() / ".store", terminal.note)
-    samples = _images_in(data, images, store, terminal)
+    samples = _images_in(_dataset_name(dataset), data, images, store, terminal)
     artifact = Artifact(file, format, digest_of_path(file), file.stat().st_size)
     reference = None
 
@@ -274,7 +276,38 @@ def _draw(job: Job, terminal: Terminal) -> "SampleSets":
     return draw_samples(job.recipe.recipe.data, job.data, job.recipe.folder, index, terminal)
 
 
-def _images_in(folder: Path, count: int, store: Store, terminal: Terminal) -> "Samples":
+def subset(
+    dataset: str,
+    output: Path,
+    images: int,
+    seed: int,
+    data: Path | None,
+    labels: str,
+    artifacts: Path,
+) -> str:
+    """Draw a subset of a dataset and write its manifest; what to tell the user."""
+    from pipeline.data.subset import make_subset
+
+    drawn = make_subset(
+        output, _dataset_name(dataset), data, images, seed, artifacts.resolve() / ".store",
+        Terminal(), "real" if labels == "real" else "dataset",
+    )  # fmt: skip
+    return f"{output}: {len(drawn.items)} images"
+
+
+def _dataset_name(word: str) -> DatasetName:
+    known: tuple[DatasetName, ...] = get_args(DatasetName)
+    for name in known:
+        if name == word:
+            return name
+    close = difflib.get_close_matches(word, known, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+    raise UsageError(f"unknown dataset {word!r}", where="--dataset", hint=hint)
+
+
+def _images_in(
+    name: DatasetName, folder: Path, count: int, store: Store, terminal: Terminal
+) -> "Samples":
     """Every image of a folder, or `count` of them, which are drawn as a recipe draws them."""
     from pipeline.data.datasets import open_dataset
     from pipeline.data.digest_index import DigestIndex
@@ -282,7 +315,7 @@ def _images_in(folder: Path, count: int, store: Store, terminal: Terminal) -> "S
     from pipeline.data.pool import Pool
     from pipeline.data.samples import Samples
 
-    dataset = open_dataset("imagenet", folder)
+    dataset = open_dataset(name, folder, terminal)
     index = DigestIndex(store.root / "images.json")
     try:
         pool = Pool(dataset, dataset.listing(), index, "stop", terminal)

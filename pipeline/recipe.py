@@ -15,7 +15,7 @@ from pipeline.data.preprocess import Preprocess
 SCHEMA_VERSION = 1
 FRACTION_LIMIT = 0.2
 
-DatasetName = Literal["imagenet", "folder", "npy", "digits"]
+DatasetName = Literal["imagenet", "imagenetv2", "imagenette", "folder", "npy", "digits"]
 SourceName = Literal["timm", "checkpoint", "digits", "onnx"]
 DataType = Literal["uint8", "int8", "int16"]
 LayerType = Literal["int16", "float16"]
@@ -92,6 +92,9 @@ class Draw(Section):
     """One set of images, drawn from a dataset without looking at anything but their content."""
 
     dataset: DatasetName
+    """`imagenet`: ILSVRC2012 as class folders, or its validation images with a ground truth.
+    `imagenetv2`, `imagenette`: downloaded unless a folder is given. `folder`: class folders of any
+    kind. `npy`: images.npy and labels.npy. `digits`: scikit-learn's."""
     images: Count | Literal["all"] = "all"
     """How many; `all` takes every image that no earlier set has taken."""
     at_least: Count = 1
@@ -124,6 +127,9 @@ class Data(Section):
     """Images that every stage is checked on."""
     broken_images: Literal["stop", "skip"] = "stop"
     """An image that cannot be decoded: stop with its name, or leave it out and count it."""
+    uneven_classes: Literal["stop", "accept"] = "accept"
+    """Where evaluation has classes without images, or ten times as many of one as of another: stop,
+    or judge on what there is and say so."""
 
 
 class Equalize(Section):
@@ -251,7 +257,9 @@ class Device(Section):
     target: Annotated[str, Field(min_length=1)]
     """Which chip it has; other targets' models are not run on it."""
     port: Annotated[int, Field(ge=1, le=65535)] = 22
+    """Of its SSH server."""
     user: str = "root"
+    """Whom to log in as."""
     identity: str | None = None
     """Private key, relative to the recipe; the default is ssh's own choice."""
     ssh_config: str | None = None

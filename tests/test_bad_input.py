@@ -282,7 +282,9 @@ def small_disk(made: Any, lab: Any, tmp_path: Path) -> Callable[..., list[Any]]:
         command[command.index("--artifacts") + 1] = str(tmp_path / "disk" / "artifacts")
         if not ask:
             script = "import pipeline.preflight as p; p.DISK_BYTES = 0; "
-            script += "import sys; sys.argv[0] = 'pipeline'; from pipeline.entry import main; main()"
+            script += (
+                "import sys; sys.argv[0] = 'pipeline'; from pipeline.entry import main; main()"
+            )
             command = [sys.executable, "-c", script, *command[3:]]
         given = {"disk": str(tmp_path / "disk"), "copy": str(made.artifacts), "without": without,
                  "command": command, **room}  # fmt: skip

@@ -15,7 +15,6 @@ from pipeline.quant.make_plan import make_plan, placement_for
 from pipeline.quant.observe import observe
 from pipeline.recipe import Quantize, Ranges
 
-
 HALF = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 
 

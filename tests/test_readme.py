@@ -85,6 +85,7 @@ def with_own_files(command: str, own: Path) -> str:
         "WEIGHTS=model.onnx DATA=photos", f"WEIGHTS={own}/model.onnx DATA={own}/photos"
     )
     command = command.replace("model.onnx --data photos", f"{own}/model.onnx --data {own}/photos")
+    command = command.replace("inspect model.onnx", f"inspect {own}/model.onnx")
     return command
 
 

@@ -1,43 +1,44 @@
 """What the classes of a dataset are called, for files that carry labels."""
 
 from collections.abc import Callable
-from importlib.util import find_spec
-from pathlib import Path
+from typing import Protocol, runtime_checkable
 
-from pipeline.data.imagenet import imagenet_synsets
-from pipeline.errors import StageError
+from pipeline.data.timm_lists import imagenet_names
 from pipeline.recipe import DatasetName
 
 BACKGROUND = "background"
 """TensorFlow's own class before ImageNet's 1000."""
 
 
-def imagenet_names() -> tuple[str, ...]:
-    """WordNet's lemmas of each of the 1000 synsets, as timm ships them."""
-    synsets = imagenet_synsets()
-    found = find_spec("timm")
-    assert found is not None and found.submodule_search_locations  # imagenet_synsets has looked
-    place = Path(found.submodule_search_locations[0], "data/_info/imagenet_synset_to_lemma.txt")
-    try:
-        rows = [line.split("\t", 1) for line in place.read_text(encoding="utf-8").splitlines()]
-        lemmas = {row[0]: row[1] for row in rows}
-        return tuple(lemmas[synset] for synset in synsets)
-    except (OSError, UnicodeDecodeError, IndexError, KeyError) as error:
-        raise StageError(
-            f"the names of ImageNet's classes are unreadable: {error!r}",
-            where=str(place),
-            hint="install the version of timm that constraints.txt names (`make setup`)",
-        ) from error
+@runtime_checkable
+class NamesItsClasses(Protocol):
+    """A dataset whose classes are the user's own."""
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names in the order of labels, or None where the images come without any."""
 
 
 CLASS_NAMES: dict[DatasetName, Callable[[], tuple[str, ...]]] = {
     "imagenet": imagenet_names,
+    "imagenetv2": imagenet_names,
+    "imagenette": imagenet_names,
     "digits": lambda: tuple("0123456789"),
 }
+"""The datasets whose classes are the same wherever the images are."""
 
 
-def class_names(dataset: DatasetName, outputs: int) -> tuple[str, ...] | None:
-    """Names for a model's outputs in order; None where it has other classes than the dataset."""
+def class_names(
+    dataset: DatasetName, outputs: int, images: object = None
+) -> tuple[str, ...] | None:
+    """Names for a model's outputs in order; None where it has other classes than the dataset.
+
+    The names of `folder` and `npy` are those of `images`, the opened dataset; without it they have
+    none.
+    """
+    if dataset not in CLASS_NAMES:
+        own = images.class_names if isinstance(images, NamesItsClasses) else None
+        return own if own is not None and len(own) == outputs else None
     names = CLASS_NAMES[dataset]()
     if outputs == len(names) + 1:
         return (BACKGROUND, *names)

@@ -2,11 +2,17 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
+from pipeline.data.class_folders import open_folder
 from pipeline.data.dataset import BrokenImage, Dataset, Fingerprint, Item, content_digest
 from pipeline.data.digits import open_digits
 from pipeline.data.imagenet import open_imagenet
+from pipeline.data.imagenette import imagenette_missing, open_imagenette
+from pipeline.data.imagenetv2 import imagenetv2_missing, open_imagenetv2
+from pipeline.data.npy import open_npy
 from pipeline.errors import Missing, MissingError, UsageError
+from pipeline.progress import Progress, Silent
 
 __all__ = [
     "DATASETS",
@@ -19,25 +25,54 @@ __all__ = [
     "open_dataset",
 ]
 
-DATASETS: dict[str, Callable[[Path | None], Dataset]] = {
-    "imagenet": open_imagenet,
-    "digits": open_digits,
+
+class Opener(NamedTuple):
+    """Both are given the folder of images (None: none was given); what needs none ignores it."""
+
+    open: Callable[[Path | None, Progress], Dataset]
+    """Raises MissingError, saying what to do, where there is nothing to open. May download."""
+    missing: Callable[[Path | None], list[Missing]]
+    """What stands in the way, quickly: reads names, no images, and makes no request."""
+
+
+def _at_hand(open: Callable[[Path | None], Dataset]) -> Opener:
+    """For a dataset that is never downloaded: trying to open it is quick enough."""
+
+    def missing(folder: Path | None) -> list[Missing]:
+        try:
+            open(folder)
+        except MissingError as error:
+            return error.missing
+        return []
+
+    return Opener(lambda folder, _: open(folder), missing)
+
+
+DATASETS: dict[str, Opener] = {
+    "imagenet": _at_hand(open_imagenet),
+    "imagenetv2": Opener(open_imagenetv2, imagenetv2_missing),
+    "imagenette": Opener(open_imagenette, imagenette_missing),
+    "folder": _at_hand(open_folder),
+    "npy": _at_hand(open_npy),
+    "digits": _at_hand(open_digits),
 }
-"""An opener takes the folder of images (None: none was given) and raises MissingError, saying what
-to do, where there is nothing to open. One that needs no folder ignores it."""
 
 
-def open_dataset(name: str, folder: Path | None) -> Dataset:
-    """The dataset of that name. Raises UsageError for an unknown one, and what its opener does."""
-    if name not in DATASETS:
-        raise UsageError(f"unknown dataset {name!r}", hint=f"known: {', '.join(DATASETS)}")
-    return DATASETS[name](folder)
+def open_dataset(name: str, folder: Path | None, progress: Progress | None = None) -> Dataset:
+    """The dataset of that name, downloaded where it must be and can be.
+
+    Raises UsageError for an unknown name, and what its opener does.
+    """
+    return _opener(name).open(folder, progress or Silent())
 
 
 def dataset_missing(name: str, folder: Path | None) -> list[Missing]:
-    """What stands in the way of using the dataset; empty if nothing. Reads names, no images."""
-    try:
-        open_dataset(name, folder)
-    except MissingError as error:
-        return error.missing
-    return []
+    """What stands in the way of using the dataset; empty if nothing. Reads names, no images, and
+    downloads nothing."""
+    return _opener(name).missing(folder)
+
+
+def _opener(name: str) -> Opener:
+    if name not in DATASETS:
+        raise UsageError(f"unknown dataset {name!r}", hint=f"known: {', '.join(DATASETS)}")
+    return DATASETS[name]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import recipe
+from pipeline.data.class_balance import uneven_classes
 from pipeline.data.dataset import Dataset, Item
 from pipeline.data.datasets import open_dataset
 from pipeline.data.digest_index import DigestIndex
@@ -59,7 +60,8 @@ def draw_samples(
 
     Raises MissingError where there are no images, UsageError for a manifest that is not there, and
     StageError for one that is malformed, for a broken image (unless they are skipped), for equal
-    images with different labels, and for a set with fewer images than its `at_least`.
+    images with different labels, for a set with fewer images than its `at_least`, and for uneven
+    classes where the recipe says to stop.
     """
     if folder is None and data.folder is not None:
         folder = recipe_folder / data.folder
@@ -115,17 +117,29 @@ class _Draw:
         datasets: dict[str, Dataset] = {}
         for draw in asked.values():
             if draw.dataset not in datasets:
-                datasets[draw.dataset] = open_dataset(draw.dataset, self._folder)
+                datasets[draw.dataset] = open_dataset(draw.dataset, self._folder, self._progress)
         for name, draw in asked.items():
             if draw.manifest is not None:
                 path = self._recipe_folder / draw.manifest
-                lines = read_manifest(path, draw.dataset, datasets[draw.dataset].listing())
-                self._manifests[name] = [line.item for line in lines]
+                self._manifests[name] = self._named(name, path, datasets[draw.dataset])
         for dataset in datasets.values():
             self._pools[dataset.name] = self._pool(dataset, asked)
         for name, draw in asked.items():
             self._drawn[name] = self._samples(name, draw)
         return self._result()
+
+    def _named(self, name: str, path: Path, dataset: Dataset) -> list[Item]:
+        """The manifest's images. Only evaluation looks at labels."""
+        lines = read_manifest(
+            path, dataset.name, dataset.listing(), labels_matter=name not in _STRATIFIED
+        )
+        others = sum(not line.agrees for line in lines)
+        if others:
+            self._notes.append(
+                f"{name}: {others} of the manifest's {len(lines)} images have another label in the "
+                "dataset, which does not matter there"
+            )
+        return [line.item for line in lines]
 
     def _pool(self, dataset: Dataset, asked: dict[str, recipe.Draw]) -> Pool:
         """All images of the dataset, or, if manifests name all that is asked for, only those."""
@@ -151,6 +165,8 @@ class _Draw:
             if pool.all_decode(order[: count + looked_at]):
                 break
             looked_at += max(count, looked_at)
+        if name == "evaluation":
+            self._weigh(free, pool.dataset)
         chosen = tuple(order[:count])
         if len(chosen) < draw.at_least:
             raise self._too_few(name, draw, len(chosen))
@@ -167,6 +183,18 @@ class _Draw:
                 f"{'the manifest' if name in self._manifests else 'the dataset'} has no more"
             )
         return Samples(name, pool.dataset, chosen)
+
+    def _weigh(self, free: list[Sample], dataset: Dataset) -> None:
+        """Look at all that evaluation may draw from, not at what chance drew."""
+        wrong = uneven_classes(free, dataset.class_count)
+        if wrong and self._data.uneven_classes == "stop":
+            raise StageError(
+                f"{'; '.join(wrong)}, in {dataset.name}",
+                where="data.evaluation",
+                hint="give images of every class, or write `uneven_classes: accept` under `data:` "
+                "to judge on what there is",
+            )
+        self._notes += [f"evaluation: {words}, and accuracies are of these" for words in wrong]
 
     def _wanted(self, name: str, pool: Pool) -> list[Sample]:
         if name not in self._manifests:

@@ -9,25 +9,38 @@ from pipeline.errors import StageError, UsageError
 FORM = "a line is `id label`, such as `n01440764/x.JPEG 0`; lines that begin with # are comments"
 
 
+MOST_DISAGREEMENT = 0.2
+"""Part of the labels that may be others than the dataset's where labels do not matter: two ground
+truths of one dataset differ by less (ImageNet's own and ReaL by 0.09), two orders by nearly all."""
+
+
 class ManifestLine(NamedTuple):
-    """An image of the dataset that the manifest names, and where (`file:line`)."""
+    """An image of the dataset that the manifest names, and where (`file:line`).
+
+    `agrees` is False where the manifest gives it another label; the item has the dataset's.
+    """
 
     item: Item
     where: str
+    agrees: bool = True
 
 
-def read_manifest(path: Path, dataset: str, listing: list[Item]) -> list[ManifestLine]:
+def read_manifest(
+    path: Path, dataset: str, listing: list[Item], *, labels_matter: bool = True
+) -> list[ManifestLine]:
     """The images that the manifest names, in its order.
 
     An id is the dataset's own, or an ending of it (`x.JPEG` or `n01440764/x.JPEG` for
     `val/n01440764/x.JPEG`) that only one image has, so that a manifest serves whether or not the
     folder has a layer above the classes. Raises UsageError where there is no such file, and
     StageError with `file:line` for a line that is malformed, names no image or two, names one a
-    second time, or gives a label that is not the dataset's.
+    second time, or gives a label that is not the dataset's; where labels do not matter, only if
+    more than a fifth do.
     """
     find = _Finder(listing)
     found: list[ManifestLine] = []
     first: dict[str, str] = {}
+    disagreeing: list[StageError] = []
     for number, line in enumerate(_lines(path), start=1):
         where = f"{path}:{number}"
         id, label = _parsed(line, where)
@@ -35,18 +48,23 @@ def read_manifest(path: Path, dataset: str, listing: list[Item]) -> list[Manifes
             continue
         item = find.only(id, dataset, where)
         if item.label != label:
-            raise StageError(
+            other_label = StageError(
                 f"label {label} for {id}, which in the dataset {dataset} has label {item.label}",
                 where=where,
                 hint="the manifest belongs to another order of the classes, or the image lies in "
-                "the folder of another class",
+                "the folder of another class, or another ground truth (ReaL, say) labels it",
             )
+            disagreeing.append(other_label)
+            if labels_matter:
+                raise other_label
         if item.id in first:
             raise StageError(
                 f"{id} was named before, in {first[item.id]}", where=where, hint="remove one line"
             )
         first[item.id] = where
-        found.append(ManifestLine(item, where))
+        found.append(ManifestLine(item, where, item.label == label))
+    if len(disagreeing) > MOST_DISAGREEMENT * len(found):
+        raise disagreeing[0]
     if not found:
         raise StageError("the manifest names no image", where=str(path), hint=FORM)
     return found

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from pipeline.data.dataset import BrokenImage, Item
-from pipeline.data.imagenet import Imagenet, imagenet_synsets, open_imagenet
+from pipeline.data.imagenet import Imagenet, open_imagenet
+from pipeline.data.timm_lists import imagenet_synsets
 from pipeline.errors import Missing, MissingError, StageError
 from pipeline.sources.torchvision_ops import make_torchvision_importable
 
@@ -37,7 +38,7 @@ def test_labels_are_timms() -> None:
 def test_labels_need_no_import_of_timm() -> None:
     code = (
         "import sys\n"
-        "from pipeline.data.imagenet import imagenet_synsets as s\n"
+        "from pipeline.data.timm_lists import imagenet_synsets as s\n"
         f"assert s()['{WHITE_SHARK}'] == 2\n"
         "assert not {'timm', 'torch', 'PIL'} & set(sys.modules)\n"
     )
@@ -47,7 +48,7 @@ def test_labels_need_no_import_of_timm() -> None:
 def test_without_timm_it_says_what_to_do() -> None:
     """-S: an interpreter without any installed package."""
     code = (
-        "from pipeline.data.imagenet import imagenet_synsets\n"
+        "from pipeline.data.timm_lists import imagenet_synsets\n"
         "from pipeline.errors import MissingError\n"
         "try: imagenet_synsets()\n"
         "except MissingError as error: print(error)"

@@ -132,3 +132,21 @@ def test_a_manifest_that_is_not_there_or_is_a_folder(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=reason) as caught:
             read_manifest(path, "imagenet", LISTING)
         assert caught.value.where == str(path) and "relative to the recipe" in caught.value.hint
+
+
+def test_where_labels_do_not_matter_a_fifth_may_differ(tmp_path: Path) -> None:
+    listing = [Item(f"{n}.png", n) for n in range(10)]
+    path = tmp_path / "m.txt"
+
+    def write(wrong: int) -> None:
+        path.write_text("".join(f"{n}.png {n + (n < wrong)}\n" for n in range(10)))
+
+    write(2)
+    lines = read_manifest(path, "test", listing, labels_matter=False)
+    assert [line.item for line in lines] == listing
+    assert [line.agrees for line in lines] == [False] * 2 + [True] * 8
+    with pytest.raises(StageError, match="label 1 for"):
+        read_manifest(path, "test", listing)
+    write(3)
+    with pytest.raises(StageError, match="label 1 for"):
+        read_manifest(path, "test", listing, labels_matter=False)
