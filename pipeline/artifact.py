@@ -80,3 +80,11 @@ def publish(source: Path, path: Path) -> None:
     """Put a copy of a stored file at `path` atomically, sharing the bytes where the disk can."""
     with atomic_path(path) as temporary:
         shutil.copyfile(source, temporary)
+
+
+def link_file(source: Path, path: Path) -> None:
+    """A file under a second name, sharing its bytes where the disk can."""
+    try:
+        os.link(source, path)
+    except OSError:
+        shutil.copyfile(source, path)

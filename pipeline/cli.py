@@ -134,9 +134,9 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure the accuracy of a model file on labelled images."""
-    from pipeline import command
+    from pipeline.evaluate_file import evaluate as measure
 
-    check = command.evaluate(
+    check = measure(
         file, data, config, images, artifacts, threads, label_offset, preprocess.value, dataset
     )
     if as_json:

@@ -2,19 +2,18 @@
 
 import difflib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
-from pipeline.artifact import Artifact, Format, digest_of_path, publish, write_text
+from pipeline.artifact import digest_of_path, publish, write_text
 from pipeline.board.outputs import board_of
 from pipeline.engine import Job, TargetResult, initial_settings, key_fields, preprocess_of
 from pipeline.engine import plan as plan_stages
 from pipeline.engine import run as run_stages
 from pipeline.errors import MissingError, StageError, UsageError
 from pipeline.preflight import find_missing, resolve
-from pipeline.recipe import DatasetName
+from pipeline.process import cores
 from pipeline.recipe_file import RecipeFile, load_recipe
 from pipeline.report.json_report import build_report
 from pipeline.report.terminal import Terminal, print_results
@@ -27,10 +26,8 @@ from pipeline.targets import load_target, target_names
 
 if TYPE_CHECKING:
     from pipeline.data.draw import SampleSets
-    from pipeline.data.samples import Samples
 
 _EXIT = {"PASS": 0, "UNDECIDED": 0, "FAIL": 1, "SKIPPED": 1}
-_FORMATS: dict[str, Format] = {".onnx": "onnx", ".tflite": "tflite", ".synap": "synap"}
 
 
 def make_job(
@@ -60,7 +57,7 @@ def make_job(
         weights=resolve(weights, file.recipe.model.weights, file.folder),
         data=resolve(data, file.recipe.data.folder, file.folder),
         artifacts=artifacts.resolve(),
-        threads=threads or _cores(),
+        threads=threads or cores(),
     )
 
 
@@ -138,92 +135,6 @@ def plan(job: Job) -> list[tuple[str, str]]:
     return rows
 
 
-def evaluate(
-    file: Path,
-    data: Path,
-    config: Path | None,
-    images: int,
-    artifacts: Path,
-    threads: int,
-    label_offset: int | None = None,
-    view: str = "model",
-    dataset: str = "imagenet",
-) -> dict[str, Any]:
-    """The check of one model file on a folder of images, as JSON data; the label offset is the
-    recipe's, or else 0, where none is given.
-
-    `view` says who prepares the pictures: the model's own preprocessing, or the `device`, whose
-    check then has that of the model's own beside it (`model_view`), and their difference (`gap`).
-    """
-    import numpy as np
-
-    from pipeline.check.judge import judge
-    from pipeline.data.device_view import DeviceView
-    from pipeline.evaluate import LOGITS, outputs_of
-    from pipeline.recipe import Thresholds
-    from pipeline.runners.declared import preprocess_for
-
-    terminal = Terminal()
-    format = _FORMATS.get(file.suffix.lower())
-    if format is None:
-        raise UsageError(f"cannot evaluate {file.name}", hint=f"known: {', '.join(_FORMATS)}")
-    if not file.is_file():
-        raise StageError("there is no such file", where=str(file))
-    recipe = None if config is None else load_recipe(config)
-    given = None if recipe is None else recipe.recipe.data.preprocess
-    preprocess = preprocess_for(file, format, given, terminal.note)
-    if label_offset is None:
-        label_offset = 0 if recipe is None else recipe.recipe.model.label_offset
-    store = Store(artifacts.resolve() / ".store", terminal.note)
-    samples = _images_in(_dataset_name(dataset), data, images, store, terminal)
-    artifact = Artifact(file, format, digest_of_path(file), file.stat().st_size)
-    reference = None
-
-    def check(device: DeviceView | None) -> dict[str, Any]:
-        nonlocal reference
-        with system_errors_explained(f"running {file.name}", store.root.parent):
-            entry = outputs_of(
-                artifact, samples, preprocess, store, threads or _cores(), terminal, device
-            )
-        logits = np.load(entry.path(LOGITS), allow_pickle=False)
-        _explain_offset(logits.shape[1], samples, label_offset, terminal)
-        result = judge(
-            logits,
-            samples.labels() + label_offset,
-            before=reference,
-            reference=None,
-            thresholds=Thresholds(),
-            evidence="measured",
-        )
-        reference = logits
-        return result.to_json()
-
-    own = check(None)
-    if view == "model":
-        return {**own, "preprocess": "model"}
-    terminal.note(
-        "pictures that are not RGB are converted first: the program on the board would stop there"
-    )
-    theirs = check(DeviceView(size=preprocess.size, convert=True))
-    gap = own["top1"] - theirs["top1"]
-    return {**theirs, "preprocess": "device", "model_view": own, "gap": gap}
-
-
-def _explain_offset(outputs: int, samples: "Samples", offset: int, terminal: Terminal) -> None:
-    """Refuse an offset beyond the outputs, and tell of a class more than the dataset has."""
-    classes = samples.dataset.class_count
-    if int(samples.labels().max()) + offset >= outputs:
-        raise UsageError(
-            f"the model has {outputs} outputs, too few for labels moved by {offset}",
-            where="--label-offset",
-        )
-    if outputs == classes + 1 and offset == 0:
-        terminal.note(
-            f"the model has {outputs} outputs for {classes} classes: if the first is a background "
-            "class, give --label-offset 1"
-        )
-
-
 def _prepare(job: Job, store: Store, terminal: Terminal) -> "tuple[SampleSets, Handover]":
     """Everything a run needs, or all that is missing, before any long work."""
     handover = decide_handover(job.recipe.recipe.compile)
@@ -286,46 +197,14 @@ def subset(
     artifacts: Path,
 ) -> str:
     """Draw a subset of a dataset and write its manifest; what to tell the user."""
+    from pipeline.data.datasets import dataset_named
     from pipeline.data.subset import make_subset
 
     drawn = make_subset(
-        output, _dataset_name(dataset), data, images, seed, artifacts.resolve() / ".store",
+        output, dataset_named(dataset), data, images, seed, artifacts.resolve() / ".store",
         Terminal(), "real" if labels == "real" else "dataset",
     )  # fmt: skip
     return f"{output}: {len(drawn.items)} images"
-
-
-def _dataset_name(word: str) -> DatasetName:
-    known: tuple[DatasetName, ...] = get_args(DatasetName)
-    for name in known:
-        if name == word:
-            return name
-    close = difflib.get_close_matches(word, known, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
-    raise UsageError(f"unknown dataset {word!r}", where="--dataset", hint=hint)
-
-
-def _images_in(
-    name: DatasetName, folder: Path, count: int, store: Store, terminal: Terminal
-) -> "Samples":
-    """Every image of a folder, or `count` of them, which are drawn as a recipe draws them."""
-    from pipeline.data.datasets import open_dataset
-    from pipeline.data.digest_index import DigestIndex
-    from pipeline.data.draw import ranked
-    from pipeline.data.pool import Pool
-    from pipeline.data.samples import Samples
-
-    dataset = open_dataset(name, folder, terminal)
-    index = DigestIndex(store.root / "images.json")
-    try:
-        pool = Pool(dataset, dataset.listing(), index, "stop", terminal)
-        chosen = ranked(pool.usable, 0)[: count or None]
-        pool.all_decode(chosen)
-    finally:
-        index.save()
-    for note in (*dataset.notes(), *index.notes):
-        terminal.note(note)
-    return Samples("evaluation", dataset, tuple(chosen))
 
 
 def _publish(result: TargetResult, folder: Path) -> Path | None:
@@ -338,9 +217,9 @@ def _publish(result: TargetResult, folder: Path) -> Path | None:
         return None
     made = compiled.artifact.path.parent
     for name in compile.GIVES.values():
-        if not (folder / name).is_file() or digest_of_path(folder / name) != digest_of_path(
-            made / name
-        ):
+        is_bundle = name == compile.BUNDLE
+        digest = compiled.artifact.sha256 if is_bundle else digest_of_path(made / name)
+        if not (folder / name).is_file() or digest_of_path(folder / name) != digest:
             publish(made / name, folder / name)
     return folder / compile.BUNDLE
 
@@ -364,8 +243,3 @@ def _require_stage(name: str | None, chain: Sequence[Stage]) -> None:
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"stages: {', '.join(known)}"
     raise UsageError(f"unknown stage {name!r}", where="--until", hint=hint)
-
-
-def _cores() -> int:
-    """Cores this process may use, which a container may have limited."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,5 +1,6 @@
 """What the operating system knows of this process: peak memory, CPU features, versions."""
 
+import os
 import platform
 import resource
 import sys
@@ -21,6 +22,11 @@ class Cost:
 
     seconds: float = 0.0
     peak_rss_mb: float = 0.0
+
+
+def cores() -> int:
+    """Cores this process may use, which a container may have limited."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """The datasets a recipe can name. A new one is a file with an opener, and a line here."""
 
+import difflib
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from pipeline.data.class_folders import open_folder
 from pipeline.data.dataset import BrokenImage, Dataset, Fingerprint, Item, content_digest
@@ -13,6 +14,7 @@ from pipeline.data.imagenetv2 import imagenetv2_missing, open_imagenetv2
 from pipeline.data.npy import open_npy
 from pipeline.errors import Missing, MissingError, UsageError
 from pipeline.progress import Progress, Silent
+from pipeline.recipe import DatasetName
 
 __all__ = [
     "DATASETS",
@@ -22,6 +24,7 @@ __all__ = [
     "Item",
     "content_digest",
     "dataset_missing",
+    "dataset_named",
     "open_dataset",
 ]
 
@@ -76,3 +79,14 @@ def _opener(name: str) -> Opener:
     if name not in DATASETS:
         raise UsageError(f"unknown dataset {name!r}", hint=f"known: {', '.join(DATASETS)}")
     return DATASETS[name]
+
+
+def dataset_named(word: str) -> DatasetName:
+    """The dataset that a word of the command line means. Raises UsageError with the nearest."""
+    known: tuple[DatasetName, ...] = get_args(DatasetName)
+    for name in known:
+        if name == word:
+            return name
+    close = difflib.get_close_matches(word, known, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+    raise UsageError(f"unknown dataset {word!r}", where="--dataset", hint=hint)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.artifact import digest_of_path
+from pipeline.artifact import digest_of_path, link_file
 from pipeline.graph.file import load_graph, preprocess_in, save_graph
 from pipeline.graph.session import session_of
 from pipeline.progress import Progress
@@ -154,7 +154,10 @@ class Base:
 
     def save_graph(self, path: Path) -> str:
         """Write the Graph that the Plans are for, weights rounded; its digest."""
-        save_graph(self._with_rounded(self._rounded), path)
+        if self._rounded:
+            save_graph(self._with_rounded(self._rounded), path)
+        else:
+            link_file(self.path, path)
         return digest_of_path(path)
 
     def _with_rounded(self, names: Collection[str]) -> "ir.Model":

@@ -1,7 +1,5 @@
 """`quantize`: the float Graphs and calibration images to a Plan and its QDQ ONNX."""
 
-import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.artifact import digest_of_path
+from pipeline.artifact import digest_of_path, link_file
 from pipeline.process import version_of
 from pipeline.recipe import Quantize
 from pipeline.stages.stage import Settings, Stage, Work
@@ -58,7 +56,7 @@ def _make(work: Work) -> Mapping[str, Any]:
     plan = plan.model_copy(update={"graph_sha256": base.save_graph(work.folder / BASE)})
     save_plan(plan, work.folder / PLAN)
     save_graph(base.render(plan), work.folder / QDQ)
-    _link(base.path, work.folder / FLOAT)
+    link_file(base.path, work.folder / FLOAT)
     return {
         **details,
         "calibration_images": len(work.samples.calibration),
@@ -176,14 +174,6 @@ def _warn(work: Work, base: "Base", plan: "Plan") -> dict[str, Any]:
     for item in found:
         work.progress.note(f"unbalanced concat: {item}")
     return {"unbalanced_concats": found}
-
-
-def _link(source: Path, path: Path) -> None:
-    """The chosen float Graph, sharing the bytes where the disk can."""
-    try:
-        os.link(source, path)
-    except OSError:
-        shutil.copyfile(source, path)
 
 
 def _stage(*, equalized: bool) -> Stage:

@@ -1,0 +1,128 @@
+"""`pipeline evaluate`: the accuracy of one model file on labelled images."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.artifact import Artifact, Format, digest_of_path
+from pipeline.errors import StageError, UsageError
+from pipeline.process import cores
+from pipeline.recipe import DatasetName
+from pipeline.recipe_file import load_recipe
+from pipeline.report.terminal import Terminal
+from pipeline.store import Store
+from pipeline.system_errors import system_errors_explained
+
+if TYPE_CHECKING:
+    from pipeline.data.samples import Samples
+
+_FORMATS: dict[str, Format] = {".onnx": "onnx", ".tflite": "tflite", ".synap": "synap"}
+
+
+def evaluate(
+    file: Path,
+    data: Path,
+    config: Path | None,
+    images: int,
+    artifacts: Path,
+    threads: int,
+    label_offset: int | None = None,
+    view: str = "model",
+    dataset: str = "imagenet",
+) -> dict[str, Any]:
+    """The check of one model file on a folder of images, as JSON data; the label offset is the
+    recipe's, or else 0, where none is given.
+
+    `view` says who prepares the pictures: the model's own preprocessing, or the `device`, whose
+    check then has that of the model's own beside it (`model_view`), and their difference (`gap`).
+    """
+    import numpy as np
+
+    from pipeline.check.judge import judge
+    from pipeline.data.datasets import dataset_named
+    from pipeline.data.device_view import DeviceView
+    from pipeline.evaluate import LOGITS, outputs_of
+    from pipeline.recipe import Thresholds
+    from pipeline.runners.declared import preprocess_for
+
+    terminal = Terminal()
+    format = _FORMATS.get(file.suffix.lower())
+    if format is None:
+        raise UsageError(f"cannot evaluate {file.name}", hint=f"known: {', '.join(_FORMATS)}")
+    if not file.is_file():
+        raise StageError("there is no such file", where=str(file))
+    recipe = None if config is None else load_recipe(config)
+    given = None if recipe is None else recipe.recipe.data.preprocess
+    preprocess = preprocess_for(file, format, given, terminal.note)
+    if label_offset is None:
+        label_offset = 0 if recipe is None else recipe.recipe.model.label_offset
+    store = Store(artifacts.resolve() / ".store", terminal.note)
+    samples = _images_in(dataset_named(dataset), data, images, store, terminal)
+    artifact = Artifact(file, format, digest_of_path(file), file.stat().st_size)
+    reference = None
+
+    def check(device: DeviceView | None) -> dict[str, Any]:
+        nonlocal reference
+        with system_errors_explained(f"running {file.name}", store.root.parent):
+            entry = outputs_of(
+                artifact, samples, preprocess, store, threads or cores(), terminal, device
+            )
+        logits = np.load(entry.path(LOGITS), allow_pickle=False)
+        _explain_offset(logits.shape[1], samples, label_offset, terminal)
+        result = judge(
+            logits,
+            samples.labels() + label_offset,
+            before=reference,
+            reference=None,
+            thresholds=Thresholds(),
+            evidence="measured",
+        )
+        reference = logits
+        return result.to_json()
+
+    own = check(None)
+    if view == "model":
+        return {**own, "preprocess": "model"}
+    terminal.note(
+        "pictures that are not RGB are converted first: the program on the board would stop there"
+    )
+    theirs = check(DeviceView(size=preprocess.size, convert=True))
+    gap = own["top1"] - theirs["top1"]
+    return {**theirs, "preprocess": "device", "model_view": own, "gap": gap}
+
+
+def _explain_offset(outputs: int, samples: "Samples", offset: int, terminal: Terminal) -> None:
+    """Refuse an offset beyond the outputs, and tell of a class more than the dataset has."""
+    classes = samples.dataset.class_count
+    if int(samples.labels().max()) + offset >= outputs:
+        raise UsageError(
+            f"the model has {outputs} outputs, too few for labels moved by {offset}",
+            where="--label-offset",
+        )
+    if outputs == classes + 1 and offset == 0:
+        terminal.note(
+            f"the model has {outputs} outputs for {classes} classes: if the first is a background "
+            "class, give --label-offset 1"
+        )
+
+
+def _images_in(
+    name: DatasetName, folder: Path, count: int, store: Store, terminal: Terminal
+) -> "Samples":
+    """Every image of a folder, or `count` of them, which are drawn as a recipe draws them."""
+    from pipeline.data.datasets import open_dataset
+    from pipeline.data.digest_index import DigestIndex
+    from pipeline.data.draw import ranked
+    from pipeline.data.pool import Pool
+    from pipeline.data.samples import Samples
+
+    dataset = open_dataset(name, folder, terminal)
+    index = DigestIndex(store.root / "images.json")
+    try:
+        pool = Pool(dataset, dataset.listing(), index, "stop", terminal)
+        chosen = ranked(pool.usable, 0)[: count or None]
+        pool.all_decode(chosen)
+    finally:
+        index.save()
+    for note in (*dataset.notes(), *index.notes):
+        terminal.note(note)
+    return Samples("evaluation", dataset, tuple(chosen))

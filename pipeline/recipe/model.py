@@ -1,0 +1,53 @@
+"""The recipe's `model`: which one, and where its weights come from."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from pipeline.recipe.section import Count, Section
+
+SourceName = Literal["timm", "checkpoint", "digits", "onnx"]
+
+
+class Model(Section):
+    """Which model, and where its weights come from."""
+
+    source: SourceName
+    """`timm`: published weights by name. `checkpoint`: a local file for a timm architecture.
+    `digits`: the architecture trained here on scikit-learn's digits, for the demo and the tests.
+    `onnx`: a float ONNX file, which starts the chain at `export`."""
+    name: Annotated[str, Field(min_length=1)]
+    """timm's name of the model (`inception_v4.tf_in1k`) or of the architecture (`inception_v4`);
+    for `onnx` any name."""
+    revision: str | None = None
+    """Commit, tag or branch on the hub; the default is the repository's main branch."""
+    weights: str | None = None
+    """A local weights file instead of the hub's, relative to the recipe; `--weights` overrides it."""
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    """Expected digest of the weights file. Without it the digest seen first is recorded."""
+    num_classes: Count | None = None
+    """Number of classes; the default is the model's own."""
+    label_offset: Annotated[int, Field(ge=0, le=1)] = 0
+    """1 for models of 1001 classes, whose class 0 is the background."""
+    options: "TrainOptions | None" = None
+    """How the `digits` source trains; only for that source."""
+
+    @model_validator(mode="after")
+    def _options_belong_to_digits(self) -> Self:
+        if self.options is not None and self.source != "digits":
+            raise ValueError(f"options are for source 'digits', not for {self.source!r}")
+        return self
+
+
+class TrainOptions(Section):
+    """The short training of the `digits` source."""
+
+    seed: int = 0
+    epochs: Count = 10
+    batch: Annotated[int, Field(ge=2)] = 32
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """Peak of the one-cycle schedule."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Part of the target that is spread over all classes."""
+    size: Annotated[int, Field(ge=75, le=299)] = 75
+    """Height and width the 8x8 digits are enlarged to; 75 is the least Inception V4 takes."""
