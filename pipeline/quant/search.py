@@ -1,8 +1,12 @@
 """Choose among candidates by what they do to the logits of images kept for choosing.
 
 A few dozen images cannot rank candidates by top-1, but the signal to noise ratio of their logits
-can. Three rounds, each of fewer: every rule on every Graph without corrected biases, on the first
-images only; the best of each Graph with corrected biases, on the same; the best two, on all images.
+can. Three rounds, each of fewer: every rule on every Graph without corrected biases, on a few
+images; the best of each Graph with corrected biases, on the same; the best two, on all images.
+
+The few are spread over the energies of the float logits, largest and smallest included: one image
+of large logits can decide the ratio over all, and a range rule that clips it must not survive
+because it was not looked at.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -55,18 +59,17 @@ def choose(
     `crops` are batches of selection images and `reference` `[N, C]` their float logits.
     """
     tried: list[Tried] = []
-    first, images = [], 0
-    for batch in crops:
-        if images >= FIRST_IMAGES:
-            break
-        first.append(batch)
-        images += len(batch)
+    few = spread_by_energy(reference, FIRST_IMAGES)
+    first = [np.concatenate(crops)[few]], reference[few]
 
-    def attempt(candidate: Candidate, batches: Sequence[NDArray[np.uint8]]) -> Tried:
+    def attempt(
+        candidate: Candidate, images: tuple[Sequence[NDArray[np.uint8]], NDArray[np.float32]]
+    ) -> Tried:
         base = bases[candidate.graph]
         plan: Plan = base.plan(candidate.rule, candidate.correction)
+        batches, expected = images
         logits = logits_of(base.render(plan), plan, batches, threads)
-        result = Tried(candidate, sqnr_db(logits, reference[: len(logits)]), len(logits))
+        result = Tried(candidate, sqnr_db(logits, expected), len(logits))
         tried.append(result)
         done()
         return result
@@ -81,8 +84,16 @@ def choose(
                 candidate = replace(item.candidate, correction=correction)
                 pool = [*pool, attempt(candidate, first)]
     best = sorted(pool, key=_badness)[:FINALISTS]
-    finals = [attempt(item.candidate, crops) for item in best]
+    finals = [attempt(item.candidate, (crops, reference)) for item in best]
     return min(finals, key=_badness), tried
+
+
+def spread_by_energy(logits: NDArray[np.float32], count: int) -> NDArray[np.intp]:
+    """Rows of `logits` `[N, C]`, at most `count`, at even steps of their rank by energy, from the
+    smallest to the largest, in the order of the images."""
+    energy = np.square(logits, dtype=np.float64).sum(axis=1)
+    ranks = np.linspace(0, len(logits) - 1, min(count, len(logits))).round().astype(np.intp)
+    return np.sort(np.argsort(energy, kind="stable")[ranks])
 
 
 def _badness(item: Tried) -> float:

@@ -179,7 +179,7 @@ def _warn(work: Work, base: "Base", plan: "Plan") -> dict[str, Any]:
 def _stage(*, equalized: bool) -> Stage:
     return Stage(
         name="quantize",
-        version=4,
+        version=5,
         takes=("graph", "equalized") if equalized else ("graph",),
         gives={"plan": PLAN, "qdq": QDQ, "base": BASE, "float": FLOAT},
         artifact="qdq",

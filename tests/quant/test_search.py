@@ -82,3 +82,16 @@ def test_a_correction_that_is_asked_for_is_used(
     winner, tried = choose({"export": base}, corrections, [images], reference, 1, lambda: None)
     assert winner.candidate.correction == corrections[0]
     assert len(tried) == attempts(1, corrections)
+
+
+def test_the_few_images_hold_the_largest_and_the_smallest_logits() -> None:
+    energies = np.array([3.0, 0.1, 900.0, 2.0, 1.0, 5.0, 4.0, 2.5, 0.5, 6.0])
+    logits = np.stack([np.sqrt(energies), np.zeros(10)], axis=1).astype(np.float32)
+    few = search.spread_by_energy(logits, 4)
+    assert list(few) == sorted(few)
+    assert len(set(few)) == 4
+    assert {1, 2} <= set(few)
+    # Ranks 0, 3, 6 and 9 of the ten.
+    assert {energies[index] for index in few} == {0.1, 2.0, 4.0, 900.0}
+    assert list(search.spread_by_energy(logits, 20)) == list(range(10))
+    assert list(search.spread_by_energy(logits[:1], 4)) == [0]
