@@ -149,15 +149,17 @@ def _prepare(job: Job, store: Store, terminal: Terminal) -> "tuple[SampleSets, H
 
 def unattainable(job: Job, images: int) -> list[str]:
     """Which of the recipe's limits so many evaluation images cannot show, even if none changed."""
-    from pipeline.check.gate import attainable, least_images
+    from pipeline.check import gate, sequential
 
+    auto = job.recipe.recipe.data.evaluation.images == "auto"
+    method = sequential if auto else gate
     lines = []
     for stage in job.stages:
         thresholds = getattr(job.recipe.recipe.checks, stage.name)
         limit = thresholds.max_top1_drop
-        if limit is None or attainable(images, limit, thresholds.confidence):
+        if limit is None or method.attainable(images, limit, thresholds.confidence):
             continue
-        least = least_images(limit, thresholds.confidence)
+        least = method.least_images(limit, thresholds.confidence)
         needed = "no number of images can" if least is None else f"at least {least} are needed"
         lines.append(
             f"checks.{stage.name}: {images} evaluation images cannot show a drop within "

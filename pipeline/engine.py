@@ -11,20 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import Artifact
-from pipeline.board.board import Board
-from pipeline.board.outputs import LATENCY, board_of, board_outputs
-from pipeline.check.result import Check, Evidence, skipped, with_faults
-from pipeline.check.verdicts import judge_stored
+from pipeline.check.result import Check, skipped, with_faults
 from pipeline.data.preprocess import Preprocess
+from pipeline.deployment_gap import deployment_gap
 from pipeline.errors import NoFormError, PipelineError
-from pipeline.evaluate import LOGITS, outputs_of
+from pipeline.looks import Looks, Outputs
 from pipeline.process import measured, version_of
 from pipeline.progress import Progress
 from pipeline.recipe_file import RecipeFile
 from pipeline.sources.model_folder import read_description
-from pipeline.stages import REFERENCE
+from pipeline.stage_check import check_stage
 from pipeline.stages.stage import Settings, Stage, Work
-from pipeline.store import Entry, Store
+from pipeline.store import Store
 from pipeline.synap.handover import Handover
 from pipeline.system_errors import system_errors_explained
 from pipeline.targets import Target
@@ -81,8 +79,9 @@ class _State:
     settings: Settings
     results: Mapping[str, tuple[Path, str]]
     """Path and digest of every result, by name."""
-    logits: Mapping[str, Entry]
-    """The stored logits of every stage so far, in order."""
+    artifacts: Mapping[str, Artifact]
+    outputs: Mapping[str, Outputs]
+    """The logits of every stage so far, in order."""
 
 
 def run(
@@ -95,7 +94,7 @@ def run(
     """
     shared = [stage for stage in job.stages if not stage.per_target]
     own = [stage for stage in job.stages if stage.per_target]
-    state = _State(initial_settings(job), {}, {})
+    state = _State(_settings(job, samples), {}, {}, {})
     common: list[StageResult] = []
     for stage in shared:
         state, result = _advance(job, stage, state, samples, store, progress)
@@ -120,6 +119,13 @@ def run(
 def initial_settings(job: Job) -> Settings:
     """What is known before the first stage: a preprocessing only if the recipe gives one."""
     return Settings(job.recipe, job.weights, job.recipe.recipe.data.preprocess)
+
+
+def _settings(job: Job, samples: "SampleSets") -> Settings:
+    """What is known before the first stage, once the images are."""
+    from pipeline.data.class_names import own_class_names
+
+    return replace(initial_settings(job), class_names=own_class_names(samples.evaluation.dataset))
 
 
 def key_fields(
@@ -191,14 +197,35 @@ def _advance(
     state = replace(state, settings=_with_preprocess(state))
     file = stage.gives[stage.artifact]
     artifact = Artifact(entry.path(file), stage.format, entry.sha256(file), entry.size(file))
-    state, check = _check(job, stage, artifact, state, samples, store, progress)
+    looks = _looks(job, samples)
+    details = dict(entry.about["details"])
+    with system_errors_explained(f"checking {stage.name}", job.artifacts):
+        outputs, check = check_stage(
+            stage, artifact, state.settings, state.outputs, looks, store, job.threads, progress
+        )
+        state = replace(
+            state,
+            artifacts={**state.artifacts, stage.name: artifact},
+            outputs={**state.outputs, stage.name: outputs},
+        )
+        if stage.per_target and job.recipe.recipe.compile.device_view:
+            runs_here = stage.stand_in(state.settings) or stage.name
+            seen = looks.ends.index(check.images) + 1
+            details["device_view"] = deployment_gap(
+                state.artifacts[runs_here], looks.first(seen), state.outputs[runs_here].first(seen),
+                state.settings, store, job.threads, progress,
+            )  # fmt: skip
     about = entry.about
-    check = with_faults(check, about["details"].get("faults", ()))
+    check = with_faults(check, details.get("faults", ()))
     result = StageResult(
         stage.name, entry.cached, about["seconds"], about["peak_rss_mb"], artifact, check,
-        about["details"],
+        details,
     )  # fmt: skip
     return state, result
+
+
+def _looks(job: Job, samples: "SampleSets") -> Looks:
+    return Looks(samples.evaluation, auto=job.recipe.recipe.data.evaluation.images == "auto")
 
 
 def _skipped(job: Job, stage: Stage, reason: str) -> StageResult:
@@ -221,64 +248,6 @@ def preprocess_of(recipe: RecipeFile, model: Path) -> Preprocess:
     return recipe.recipe.data.preprocess or read_description(model).preprocess
 
 
-def _check(
-    job: Job,
-    stage: Stage,
-    artifact: Artifact,
-    state: _State,
-    samples: "SampleSets",
-    store: Store,
-    progress: Progress,
-) -> tuple[_State, Check]:
-    stand_in = stage.stand_in(state.settings)
-    against = stage.against(state.settings) or next(reversed([*state.logits]), None)
-    before = None if against is None else state.logits[against]
-    board = _board(stage, state.settings)
-    evidence: Evidence = "measured"
-    latency = None
-    with system_errors_explained(f"checking {stage.name}", job.artifacts):
-        if board is not None:
-            evidence = "board"
-            logits = board_outputs(
-                artifact, samples.evaluation, state.settings.model_input, store, board, progress
-            )
-            latency = logits.about[LATENCY]["median"]
-        elif stand_in is not None:
-            evidence = "predicted"
-            logits = state.logits[stand_in]
-        else:
-            logits = outputs_of(
-                artifact,
-                samples.evaluation,
-                state.settings.model_input,
-                store,
-                job.threads,
-                progress,
-            )
-        everything = {**state.logits, stage.name: logits}
-        check = judge_stored(
-            store,
-            samples.evaluation,
-            logits=logits,
-            before=before,
-            reference=everything.get(REFERENCE),
-            label_offset=job.recipe.recipe.model.label_offset,
-            thresholds=getattr(job.recipe.recipe.checks, stage.name),
-            evidence=evidence,
-            file=LOGITS,
-            latency_ms=latency,
-        )
-    return replace(state, logits=everything), check
-
-
-def _board(stage: Stage, settings: Settings) -> Board | None:
-    """The board that runs what the stage makes, where the recipe has one for its target."""
-    device = settings.recipe.recipe.device
-    if device is None or settings.target is None or settings.target.name != device.target:
-        return None
-    return board_of(device, settings.recipe.folder) if stage.per_target else None
-
-
 def plan(
     job: Job,
     samples: "SampleSets",
@@ -287,7 +256,7 @@ def plan(
     say: Callable[[str, str], None],
 ) -> None:
     """Say for every stage whether it would run, and which field of its key changed."""
-    settings = initial_settings(job)
+    settings = _settings(job, samples)
     digests: dict[str, str] = {}
     paths: dict[str, Path] = {}
     for stage in job.stages:

@@ -45,6 +45,7 @@ data:
   folder: images
   calibration: {{dataset: imagenet, images: 20}}
   evaluation: {{dataset: imagenet, images: all}}
+  uneven_classes: accept
 quantize: {{data_type: uint8, scheme: asymmetric_affine, ranges: {{rule: minmax}}}}
 compile: {{delegate: cpu}}
 checks:

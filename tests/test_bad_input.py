@@ -195,7 +195,7 @@ def test_broken_images_are_skipped_and_counted(made: Any, images: Path) -> None:
 
 def test_fewer_images_than_asked_for(made: Any, images: Path) -> None:
     done = made.run("--data", images, "--set", "data.evaluation.at_least=100")
-    assert_refused(made, done, "data.evaluation", "60 images, and at_least demands 100")
+    assert_refused(made, done, "data.evaluation", "60 images, and at least 100 are demanded")
 
 
 @pytest.mark.slow

@@ -158,7 +158,7 @@ def test_paths_in_a_recipe_are_relative_to_it(tiny: Path) -> None:
 def test_a_plan_of_a_store_that_holds_nothing(tiny: Path, tmp_path: Path) -> None:
     job = make_job(tiny / "tiny.yaml", "all", None, (), None, None, tmp_path, 1)
     rows: list[tuple[str, str]] = []
-    nothing: Any = None
+    nothing: Any = SimpleNamespace(evaluation=SimpleNamespace(dataset=None))
     store = Store(tmp_path, lambda text: None)
     plan_stages(job, nothing, decide_handover(Compile(delegate="cpu")), store,
                 lambda name, state: rows.append((name, state)))  # fmt: skip

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from pipeline.data.samples import Samples
 
-VERSION = 1
+VERSION = 2
 BATCH = 64
-LATENCY = "latency_ms"
-"""In what the entry records: median, mean and 95th percentile."""
+TIMES = "milliseconds.npy"
+"""Inference time of every image, float64 `[N]`."""
 
 
 def board_of(device: Device, folder: Path) -> Board:
@@ -49,7 +49,8 @@ def board_outputs(
     board: Board,
     progress: Progress,
 ) -> Entry:
-    """Run the bundle on every image, in order; the entry's `logits.npy` is float32 `[N, C]`.
+    """Run the bundle on every image, in order; the entry's `logits.npy` is float32 `[N, C]`, and
+    beside it are the times.
 
     Batches that were finished before a run broke off are kept until all are.
     """
@@ -65,11 +66,9 @@ def board_outputs(
 
     def build(folder: Path) -> Mapping[str, Any]:
         import shutil
-        from dataclasses import asdict
 
         import numpy as np
 
-        from pipeline.board.latency import latency_of
         from pipeline.board.run import run_on_board
         from pipeline.synap.bundle_read import read_bundle
 
@@ -80,9 +79,20 @@ def board_outputs(
                 yield batch
 
         outputs = run_on_board(board, artifact.path, crops(), len(samples), classes, keep, progress)
-        with atomic_path(folder / LOGITS) as temporary, temporary.open("wb") as stream:
-            np.save(stream, outputs.logits)
+        for name, values in ((LOGITS, outputs.logits), (TIMES, outputs.milliseconds)):
+            with atomic_path(folder / name) as temporary, temporary.open("wb") as stream:
+                np.save(stream, values)
         shutil.rmtree(keep, ignore_errors=True)
-        return {LATENCY: asdict(latency_of(outputs.milliseconds))}
+        return {}
 
     return store.get("board", fields, build)
+
+
+def median_latency(entries: Sequence[Entry]) -> float:
+    """Median over the images of all entries, in ms."""
+    import numpy as np
+
+    from pipeline.board.latency import latency_of
+
+    times = [np.load(entry.path(TIMES), allow_pickle=False) for entry in entries]
+    return latency_of(np.concatenate(times)).median

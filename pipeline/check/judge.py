@@ -2,12 +2,15 @@
 
 import math
 
-from pipeline.check.gate import Paired, decide, drop_interval, images_needed
+from pipeline.check import gate, sequential
+from pipeline.check.gate import Paired, decide
 from pipeline.check.metrics import (
     Labels,
     Logits,
     agreement,
+    flip_rate,
     in_top,
+    kl_divergence,
     max_abs_error,
     sqnr_db,
 )
@@ -24,11 +27,13 @@ def judge(
     thresholds: Thresholds,
     evidence: Evidence,
     latency_ms: float | None = None,
+    anytime: bool = False,
 ) -> Check:
     """Compare `[N, C]` logits with the stage before and the float reference.
 
     Either is None where there is no such yet; `reference is logits` for the reference itself.
-    `latency_ms` is the median inference time, where a board ran it.
+    `latency_ms` is the median inference time, where a board ran it. `anytime` says that the number
+    of images was not fixed beforehand, so that the interval has to hold at every number.
     """
     correct = in_top(logits, labels, 1)
     paired = None
@@ -40,11 +45,15 @@ def judge(
             lost=int((correct_reference & ~correct).sum()),
             gained=int((correct & ~correct_reference).sum()),
         )
+        drop_interval = sequential.anytime_interval if anytime else gate.drop_interval
         interval = drop_interval(paired, thresholds.confidence)
     error = None if before is None else max_abs_error(logits, before)
     top1 = float(correct.mean())
     ratio = None if before is None else sqnr_db(logits, before)
-    verdict, reason = _verdict(top1, paired, interval, error, latency_ms, thresholds, evidence)
+    against = None if paired is None else reference
+    verdict, reason = _verdict(
+        top1, paired, interval, error, latency_ms, thresholds, evidence, anytime
+    )
     return Check(
         images=len(labels),
         top1=top1,
@@ -61,6 +70,9 @@ def judge(
         verdict=verdict,
         reason=reason,
         latency_ms=latency_ms,
+        flip_rate=None if against is None else flip_rate(logits, against),
+        kl_divergence=None if against is None else _finite(kl_divergence(logits, against)),
+        reference_sqnr_db=None if against is None else _finite(sqnr_db(logits, against)),
     )
 
 
@@ -84,6 +96,7 @@ def _verdict(
     latency_ms: float | None,
     thresholds: Thresholds,
     evidence: Evidence,
+    anytime: bool,
 ) -> tuple[Verdict, str]:
     """The worst of what each threshold says, with all their reasons."""
     findings: list[tuple[Verdict, str]] = []
@@ -101,7 +114,7 @@ def _verdict(
     if thresholds.max_latency_ms is not None:
         findings.append(_judge_latency(latency_ms, thresholds.max_latency_ms))
     if thresholds.max_top1_drop is not None:
-        findings.append(_judge_drop(paired, interval, thresholds))
+        findings.append(_judge_drop(paired, interval, thresholds, anytime))
     if not findings:
         return "SKIPPED", "the recipe sets no threshold; the numbers are only reported"
     if evidence == "predicted" and thresholds.accept != "predicted":
@@ -134,7 +147,10 @@ def _judge_latency(latency_ms: float | None, limit: float) -> tuple[Verdict, str
 
 
 def _judge_drop(
-    paired: Paired | None, interval: tuple[float, float] | None, thresholds: Thresholds
+    paired: Paired | None,
+    interval: tuple[float, float] | None,
+    thresholds: Thresholds,
+    anytime: bool,
 ) -> tuple[Verdict, str]:
     limit = thresholds.max_top1_drop
     if paired is None or interval is None or limit is None:
@@ -144,7 +160,10 @@ def _judge_drop(
         f"drop {_points(paired.drop)} points, between {_points(interval[0])} and "
         f"{_points(interval[1])} at {thresholds.confidence:.0%}, limit {_points(limit)}"
     )
+    if anytime:
+        statement += f", on {paired.images} images as they came"
     if verdict == "UNDECIDED":
+        images_needed = sequential.images_needed if anytime else gate.images_needed
         needed = images_needed(paired, limit, thresholds.confidence)
         more = "no number of images" if needed is None else f"about {needed} images"
         statement += f": {paired.images} images do not suffice, {more} would decide"

@@ -29,6 +29,32 @@ def agreement(logits: Logits, reference: Logits) -> float:
     return float(np.mean(same & _finite(logits) & _finite(reference)))
 
 
+def flip_rate(logits: Logits, reference: Logits) -> float:
+    """Fraction of images whose predicted class is another one than the reference's, right or wrong
+    (Dutta et al., "Accuracy is Not All You Need", arXiv 2407.09141): what a user sees change, where
+    gains and losses of accuracy cancel."""
+    return 1.0 - agreement(logits, reference)
+
+
+def kl_divergence(logits: Logits, reference: Logits) -> float:
+    """Mean over images of the divergence of the predicted distribution from the reference's,
+    `sum p log (p / q)` in nats, with `p` of the reference; NaN where a logit is no finite number."""
+    if not (_finite(logits).all() and _finite(reference).all()):
+        return math.nan
+    p, q = (_log_distribution(values) for values in (reference, logits))
+    return float(np.mean(np.sum(np.exp(p) * (p - q), axis=1)))
+
+
+def _log_distribution(outputs: Logits) -> NDArray[np.float64]:
+    """Logarithm of the softmax; of the outputs themselves where the model ends with a softmax."""
+    from scipy.special import log_softmax
+
+    values = outputs.astype(np.float64)
+    if (values >= 0).all() and np.allclose(values.sum(axis=1), 1.0, atol=1e-2):
+        values = np.log(np.maximum(values, np.finfo(np.float32).tiny))
+    return np.asarray(log_softmax(values, axis=1))
+
+
 def _finite(logits: Logits) -> NDArray[np.bool_]:
     """Per image, whether all its logits are finite: comparisons with NaN are all false."""
     return np.asarray(np.isfinite(logits).all(axis=1))

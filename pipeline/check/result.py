@@ -14,8 +14,9 @@ Evidence = Literal["measured", "predicted", "board"]
 class Check:
     """Numbers are fractions; drops are positive where accuracy was lost.
 
-    `top1_drop` is against the float reference, `step_drop`, `agreement`, `sqnr_db` and
-    `max_logit_error` against the stage before; None means there was nothing to compare with.
+    `top1_drop`, `flip_rate`, `kl_divergence` and `reference_sqnr_db` are against the float
+    reference, `step_drop`, `agreement`, `sqnr_db` and `max_logit_error` against the stage before;
+    None means there was nothing to compare with.
     """
 
     images: int
@@ -33,6 +34,10 @@ class Check:
     reason: str
     latency_ms: float | None = None
     """Median inference time on a board."""
+    flip_rate: float | None = None
+    kl_divergence: float | None = None
+    """In nats."""
+    reference_sqnr_db: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

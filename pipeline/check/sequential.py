@@ -24,13 +24,9 @@ show by simulation that errors are rarer, not more frequent.
 """
 
 import math
-from dataclasses import asdict, dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pipeline.check.gate import Paired, decide
-from pipeline.check.result import Verdict
-from pipeline.errors import StageError
+from pipeline.check.gate import Paired
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,94 +39,6 @@ about `(m - drop) / variance`: near 1 where few images change, small where many 
 tried (even, by logarithm, with more on the largest) this one is nowhere far from the best."""
 
 _FURTHEST = 1.0 - 1e-9
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A drop under evaluation: what was counted so far, and what that says about the limit.
-
-    Both ends of the interval hold at `confidence`, each for all looks together: at most
-    `1 - confidence` of all trials whose drop is beyond the limit ever become PASS, and at most as
-    many of those whose drop is within ever become FAIL. After the verdict the counts stand still.
-    """
-
-    limit: float
-    confidence: float
-    ceiling: int
-    """At so many images it is over, decided or not."""
-    images: int = 0
-    lost: int = 0
-    gained: int = 0
-
-    def add(self, batch: Paired) -> "Trial":
-        """The trial after one more batch; after its verdict, the trial as it is.
-
-        Batches may be of any size, but have to come in the order of the images and whole.
-        """
-        if self.verdict != "UNDECIDED":
-            return self
-        return Trial(
-            self.limit,
-            self.confidence,
-            self.ceiling,
-            self.images + batch.images,
-            self.lost + batch.lost,
-            self.gained + batch.gained,
-        )
-
-    @cached_property
-    def interval(self) -> tuple[float, float]:
-        """Bounds of the drop; -1 and 1 before the first image."""
-        return anytime_interval(self.counts, self.confidence)
-
-    @cached_property
-    def verdict(self) -> Verdict:
-        """PASS, FAIL, or UNDECIDED: until there are more images, or for good at the ceiling."""
-        return decide(self.interval, self.limit)
-
-    @property
-    def finished(self) -> bool:
-        """Whether more images would change nothing, or are not to be had."""
-        return self.verdict != "UNDECIDED" or self.images >= self.ceiling
-
-    @property
-    def counts(self) -> Paired:
-        return Paired(self.images, self.lost, self.gained)
-
-    def to_json(self) -> dict[str, Any]:
-        """Limit, confidence, ceiling and counts; interval and verdict follow from them."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Any) -> "Trial":
-        """What `to_json` wrote. Raises StageError for anything that it cannot have written."""
-        whole = ("ceiling", "images", "lost", "gained")
-        parts = ("limit", "confidence")
-        good = (
-            isinstance(data, dict)
-            and set(data) == {*whole, *parts}
-            and all(type(data[name]) is int and data[name] >= 0 for name in whole)
-            and all(type(data[name]) in (int, float) for name in parts)
-            and 0 <= data["limit"] < 1
-            and 0.5 < data["confidence"] < 1
-            and data["ceiling"] >= 1
-            and data["lost"] + data["gained"] <= data["images"]
-        )
-        if not good:
-            raise StageError(
-                "the saved state of a sequential evaluation is damaged",
-                hint="remove it, and the evaluation starts with the first image",
-            )
-        return cls(**data)
-
-
-def count(reference_correct: "NDArray[np.bool_]", correct: "NDArray[np.bool_]") -> Paired:
-    """The counts of a batch, from which of its images `[n]` either model has right."""
-    return Paired(
-        images=len(correct),
-        lost=int((reference_correct & ~correct).sum()),
-        gained=int((correct & ~reference_correct).sum()),
-    )
 
 
 def anytime_interval(counts: Paired, confidence: float) -> tuple[float, float]:

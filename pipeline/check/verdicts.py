@@ -1,48 +1,55 @@
 """Verdicts on stored logits, under keys of their own: a changed threshold judges again without
 computing again, and a run that changes nothing does not even load the logits."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.check.result import Check, Evidence
+from pipeline.errors import StageError
 from pipeline.recipe import Thresholds
 from pipeline.store import Entry, Store
 
 if TYPE_CHECKING:
     from pipeline.data.samples import Samples
 
-JUDGE_VERSION = 3
+JUDGE_VERSION = 4
+
+Entries = Sequence[Entry]
+"""The logits of an artifact, in parts that follow each other."""
 
 
 def judge_stored(
     store: Store,
     samples: "Samples",
     *,
-    logits: Entry,
-    before: Entry | None,
-    reference: Entry | None,
+    logits: Entries,
+    before: Entries | None,
+    reference: Entries | None,
     label_offset: int,
     thresholds: Thresholds,
     evidence: Evidence,
     file: str,
     latency_ms: float | None = None,
+    anytime: bool = False,
 ) -> Check:
-    """`judge` on entries of stored logits, whose arrays are in `file`; `label_offset` is added to labels."""
+    """`judge` on entries of stored logits, whose arrays are in `file`, of the images in `samples`;
+    `label_offset` is added to labels. `reference is logits` for the reference itself."""
 
-    def digest(entry: Entry | None) -> str | None:
-        return None if entry is None else entry.sha256(file)
+    def digests(entries: Entries | None) -> list[str] | None:
+        return None if entries is None else [entry.sha256(file) for entry in entries]
 
     fields = {
         "version": JUDGE_VERSION,
-        "logits": digest(logits),
-        "before": digest(before),
-        "reference": digest(reference),
+        "logits": digests(logits),
+        "before": digests(before),
+        "reference": digests(reference),
         "samples": samples.digest,
         "label_offset": label_offset,
         "thresholds": thresholds.model_dump(mode="json"),
         "evidence": evidence,
         "latency_ms": latency_ms,
+        "anytime": anytime,
     }
 
     def build(folder: Path) -> Mapping[str, Any]:
@@ -50,18 +57,29 @@ def judge_stored(
 
         from pipeline.check.judge import judge
 
-        def load(entry: Entry | None) -> Any:
-            return None if entry is None else np.load(entry.path(file), allow_pickle=False)
+        def load(entries: Entries | None) -> Any:
+            if entries is None:
+                return None
+            return np.concatenate(
+                [np.load(entry.path(file), allow_pickle=False) for entry in entries]
+            )
 
-        ours = load(logits)
+        ours, labels = load(logits), samples.labels() + label_offset
+        if labels.max() >= ours.shape[1]:
+            raise StageError(
+                f"there are {ours.shape[1]} outputs, and labels moved by {label_offset} go up to "
+                f"{labels.max()}",
+                hint="model.label_offset: 1 is for models with a background class before the others",
+            )
         check = judge(
             ours,
-            samples.labels() + label_offset,
+            labels,
             before=load(before),
             reference=ours if reference is logits else load(reference),
             thresholds=thresholds,
             evidence=evidence,
             latency_ms=latency_ms,
+            anytime=anytime,
         )
         return {"check": check.to_json()}
 

@@ -28,16 +28,20 @@ CLASS_NAMES: dict[DatasetName, Callable[[], tuple[str, ...]]] = {
 """The datasets whose classes are the same wherever the images are."""
 
 
+def own_class_names(images: object) -> tuple[str, ...] | None:
+    """The names that an opened dataset brings; None for those of `CLASS_NAMES`, and where the user
+    gave none."""
+    return images.class_names if isinstance(images, NamesItsClasses) else None
+
+
 def class_names(
-    dataset: DatasetName, outputs: int, images: object = None
+    dataset: DatasetName, outputs: int, own: tuple[str, ...] | None = None
 ) -> tuple[str, ...] | None:
     """Names for a model's outputs in order; None where it has other classes than the dataset.
 
-    The names of `folder` and `npy` are those of `images`, the opened dataset; without it they have
-    none.
+    The classes of `folder` and `npy` are called as the opened dataset says (`own_class_names`).
     """
     if dataset not in CLASS_NAMES:
-        own = images.class_names if isinstance(images, NamesItsClasses) else None
         return own if own is not None and len(own) == outputs else None
     names = CLASS_NAMES[dataset]()
     if outputs == len(names) + 1:

@@ -156,11 +156,11 @@ class _Draw:
         looked_at = 0
         while True:
             free = [sample for sample in self._wanted(name, pool) if sample.digest not in taken]
-            if name in self._manifests:
+            if name in self._manifests and draw.images != "auto":
                 order = free
             else:
                 order = (stratified if name in _STRATIFIED else ranked)(free, draw.seed)
-            count = len(order) if draw.images == "all" else draw.images
+            count = len(order) if draw.most == "all" else draw.most
             # Where many are broken, looking at more each time keeps the number of rounds small.
             if pool.all_decode(order[: count + looked_at]):
                 break
@@ -168,18 +168,24 @@ class _Draw:
         if name == "evaluation":
             self._weigh(free, pool.dataset)
         chosen = tuple(order[:count])
-        if len(chosen) < draw.at_least:
+        if len(chosen) < draw.least:
             raise self._too_few(name, draw, len(chosen))
         if name in self._manifests:
             overlap = sum(sample.digest in taken for sample in self._wanted(name, pool))
+            if overlap and self._data.overlap == "stop":
+                raise StageError(
+                    f"{overlap} images of the manifest are in a set before, by content",
+                    where=f"data.{name}",
+                    hint="name other images, or write `overlap: leave_out` under `data:`",
+                )
             if overlap:
                 self._notes.append(
                     f"{name}: {overlap} images of the manifest were left out, because a set before "
                     "has taken their content"
                 )
-        if draw.images != "all" and len(chosen) < draw.images:
+        if draw.images not in ("all", "auto") and len(chosen) < count:
             self._notes.append(
-                f"{name}: {len(chosen)} images instead of {draw.images}, because "
+                f"{name}: {len(chosen)} images instead of {count}, because "
                 f"{'the manifest' if name in self._manifests else 'the dataset'} has no more"
             )
         return Samples(name, pool.dataset, chosen)
@@ -214,9 +220,9 @@ class _Draw:
         if pool.broken:
             there.append(f"{len(pool.broken)} are broken")
         return StageError(
-            f"{count} images, and at_least demands {draw.at_least}: {', '.join(there)}",
+            f"{count} images, and at least {draw.least} are demanded: {', '.join(there)}",
             where=f"data.{name}",
-            hint=f"give more images, lower data.{name}.at_least"
+            hint=f"give more images, or say with data.{name}.at_least how many will do"
             + (", or draw fewer for the sets before" if earlier else ""),
         )
 

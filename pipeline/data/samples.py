@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -52,6 +52,10 @@ class Samples:
         """
         lines = (f"{sample.digest} {sample.label}\n" for sample in self.items)
         return hashlib.sha256("".join(lines).encode("ascii")).hexdigest()
+
+    def part(self, start: int, stop: int) -> "Samples":
+        """Those from place `start` to before `stop`."""
+        return replace(self, items=self.items[start:stop])
 
     def labels(self) -> "NDArray[np.int64]":
         """`int64 [n]`, in order."""

@@ -41,6 +41,9 @@ class Compile(Section):
     metafile: str | None = None
     """A metafile of your own instead of the generated one, relative to the recipe. It is held
     against the same rules; a dataset in it has to be `calibration/*.png`."""
+    device_view: bool = True
+    """Whether the model is also evaluated on pictures as the board's own program prepares them, which
+    costs one more pass over the evaluation images and is only reported."""
     toolkit: Literal["auto", "native", "container", "none"] = "auto"
     """Where to look for the toolkit: on the PATH, as a container image, or in both (`auto`)."""
     image: str = "ghcr.io/synaptics-synap/toolkit:3.2.0"

@@ -17,11 +17,14 @@ class Draw(Section):
     """`imagenet`: ILSVRC2012 as class folders, or its validation images with a ground truth.
     `imagenetv2`, `imagenette`: downloaded unless a folder is given. `folder`: class folders of any
     kind. `npy`: images.npy and labels.npy. `digits`: scikit-learn's."""
-    images: Count | Literal["all"] = "all"
-    """How many; `all` takes every image that no earlier set has taken."""
-    at_least: Count = 1
-    """Fewer usable images than this is an error. Between it and `images`, the run goes on with
-    what there is and says so."""
+    images: Count | Literal["all", "auto"] = "all"
+    """How many; `all` takes every image that no earlier set has taken. `auto`, for `evaluation`, goes
+    on until each drop that has a limit is certain to be within or beyond it."""
+    ceiling: Count | Literal["all"] = 5000
+    """With `images: auto`, the most that are looked at."""
+    at_least: Count | None = None
+    """Fewer usable images than this is an error; the default is what `images` asks for. Between it
+    and `images`, the run goes on with what there is and says so."""
     seed: int = 0
     """Images are ranked by sha256 of seed and content, within each class in turn."""
     manifest: str | None = None
@@ -29,9 +32,21 @@ class Draw(Section):
 
     @model_validator(mode="after")
     def _least_is_not_most(self) -> Self:
-        if self.images != "all" and self.at_least > self.images:
-            raise ValueError(f"at_least {self.at_least} is more than images {self.images}")
+        if self.at_least is not None and self.most != "all" and self.at_least > self.most:
+            raise ValueError(f"at_least {self.at_least} is more than images {self.most}")
         return self
+
+    @property
+    def most(self) -> int | Literal["all"]:
+        """The largest number of images that may be drawn."""
+        return self.ceiling if self.images == "auto" else self.images
+
+    @property
+    def least(self) -> int:
+        """The smallest number of images that will do."""
+        if self.at_least is not None:
+            return self.at_least
+        return self.images if isinstance(self.images, int) else 1
 
 
 class Data(Section):
@@ -49,6 +64,17 @@ class Data(Section):
     """Images that every stage is checked on."""
     broken_images: Literal["stop", "skip"] = "stop"
     """An image that cannot be decoded: stop with its name, or leave it out and count it."""
-    uneven_classes: Literal["stop", "accept"] = "accept"
+    overlap: Literal["stop", "leave_out"] = "stop"
+    """Where two manifests name the same image: stop, or leave it out of the later set (calibration,
+    selection, evaluation, in this order) and say so."""
+    uneven_classes: Literal["stop", "accept"] = "stop"
     """Where evaluation has classes without images, or ten times as many of one as of another: stop,
     or judge on what there is and say so."""
+
+    @model_validator(mode="after")
+    def _only_evaluation_can_stop_early(self) -> Self:
+        for name in ("calibration", "selection"):
+            draw: Draw | None = getattr(self, name)
+            if draw is not None and draw.images == "auto":
+                raise ValueError(f"{name} needs a number of images; auto is for evaluation")
+        return self

@@ -42,6 +42,15 @@ class Ranges(Section):
     percentile: Annotated[float, Field(gt=50.0, le=100.0)] = 99.99
     """For `percentile`: the part, in percent, that stays inside at either end."""
 
+    @model_validator(mode="after")
+    def _percentile_is_for_its_rule(self) -> Self:
+        if (
+            self.rule != "percentile"
+            and self.percentile != type(self).model_fields["percentile"].default
+        ):
+            raise ValueError(f"percentile is for rule percentile, not for {self.rule}")
+        return self
+
 
 class Quantize(Section):
     """What the integers are."""

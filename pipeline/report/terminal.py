@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -99,19 +99,34 @@ def print_results(
             ("stored" if stage.cached else _seconds(stage.seconds)) if stage.artifact else "-",
         )
     console.print(table)
-    images = max((stage.check.images for _, stage in rows), default=0)
+    counts = {stage.check.images for _, stage in rows if stage.artifact}
+    images = " to ".join(str(count) for count in sorted({min(counts), max(counts)})) or "no"
     console.print(
         f"{images} evaluation images; drops in points, against the float export and the stage before"
     )
     for name, stage in rows:
         if stage.check.required or stage.artifact is None:
             console.print(f"{name}: {stage.check.verdict}: {stage.check.reason}", soft_wrap=True)
+    for name, stage in rows:
+        gap = stage.details.get("device_view")
+        if gap is not None:
+            console.print(f"{name}: {_device_view(gap)}", soft_wrap=True)
     if fallback:
         console.print(Text(f"compile: fell back to the CPU delegate: {fallback}", style="yellow"))
     for path, notice in bundles:
         console.print(f"{path}  ({notice})" if notice else str(path), soft_wrap=True)
     if all(stage.cached for _, stage in rows if stage.artifact):
         console.print("Nothing was computed: everything was in the store.")
+
+
+def _device_view(gap: Mapping[str, Any]) -> str:
+    """What the board's way of preparing pictures costs, in a sentence."""
+    lost, low, high = (100 * value for value in (gap["gap"], *gap["confidence_interval"]))
+    return (
+        f"with pictures as the board's own program prepares them top-1 is {_percent(gap['top1'])}: "
+        f"{lost:.2f} points lost, between {low:.2f} and {high:.2f} at {gap['confidence']:.0%} "
+        "(only reported)"
+    )
 
 
 def print_sensitivity(result: dict[str, Any], worst: int = 15) -> None:

@@ -15,11 +15,10 @@ def _skip(settings: Settings) -> str | None:
 
 
 def _options(settings: Settings) -> Mapping[str, Any]:
-    return {"labels": settings.recipe.recipe.data.evaluation.dataset}
+    return settings.label_options
 
 
 def _make(work: Work) -> Mapping[str, Any]:
-    from pipeline.data.class_names import class_names
     from pipeline.graph.file import class_count, load_graph
     from pipeline.lower.render import render_tflite
     from pipeline.quant.plan import load_plan
@@ -28,8 +27,7 @@ def _make(work: Work) -> Mapping[str, Any]:
     graph, plan = load_graph(path), load_plan(work.taken["plan"])
     if plan.graph_sha256 != digest_of_path(path):
         raise StageError("the Plan belongs to another Graph", where=str(path))
-    dataset = work.settings.recipe.recipe.data.evaluation.dataset
-    labels = class_names(dataset, class_count(graph, str(path)))
+    labels = work.settings.labels(class_count(graph, str(path)))
     content = render_tflite(graph, plan, labels)
     with atomic_path(work.folder / TFLITE) as temporary:
         temporary.write_bytes(content)

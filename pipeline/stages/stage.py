@@ -26,12 +26,14 @@ SetName = Literal["calibration", "selection", "evaluation"]
 
 @dataclass(frozen=True)
 class Settings:
-    """What the options of a stage are read from. `preprocess` is known once the weights are;
-    `target` and `handover` only concern the stages that run per target."""
+    """What the options of a stage are read from. `preprocess` is known once the weights are,
+    `class_names` where the images bring names of their own; `target` and `handover` only concern
+    the stages that run per target."""
 
     recipe: RecipeFile
     weights: Path | None
     preprocess: Preprocess | None = None
+    class_names: tuple[str, ...] | None = None
     target: Target | None = None
     handover: Handover | None = None
 
@@ -40,6 +42,18 @@ class Settings:
         """The preprocessing, in stages behind `weights`, where it is always known."""
         assert self.preprocess is not None
         return self.preprocess
+
+    @property
+    def label_options(self) -> dict[str, Any]:
+        """What the names of the classes depend on, as options of the stages that write them down."""
+        own = {} if self.class_names is None else {"class_names": list(self.class_names)}
+        return {"labels": self.recipe.recipe.data.evaluation.dataset, **own}
+
+    def labels(self, outputs: int) -> tuple[str, ...] | None:
+        """Names of a model's outputs in order, where they are known."""
+        from pipeline.data.class_names import class_names
+
+        return class_names(self.recipe.recipe.data.evaluation.dataset, outputs, self.class_names)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, top_k_accuracy_score
 
-from pipeline.check.metrics import agreement, in_top, max_abs_error, sqnr_db
+from pipeline.check.metrics import (
+    agreement,
+    flip_rate,
+    in_top,
+    kl_divergence,
+    max_abs_error,
+    sqnr_db,
+)
 
 
 def drawn(
@@ -118,3 +125,31 @@ def test_sqnr_of_quantization_noise() -> None:
     rounded = (np.round(reference / step) * step).astype(np.float32)
     expected = 10 * math.log10(12 / step**2)
     assert sqnr_db(rounded, reference) == pytest.approx(expected, abs=0.1)
+
+
+def test_kl_divergence_against_scipy() -> None:
+    from scipy.special import softmax
+    from scipy.stats import entropy
+
+    random = np.random.default_rng(0)
+    reference = random.normal(size=(20, 7)).astype(np.float32)
+    logits = (reference + random.normal(size=(20, 7))).astype(np.float32)
+    p, q = softmax(reference.astype(np.float64), axis=1), softmax(logits.astype(np.float64), axis=1)
+    expected = float(np.mean(entropy(p, q, axis=1)))
+    assert kl_divergence(logits, reference) == pytest.approx(expected, rel=1e-6)
+    assert kl_divergence(reference, reference) == pytest.approx(0.0, abs=1e-12)
+    # A constant added to an image's logits does not change its distribution.
+    assert kl_divergence(logits + 3, reference - 5) == pytest.approx(expected, rel=1e-4)
+    # A model that ends with a softmax says the same.
+    ended = kl_divergence(q.astype(np.float32), p.astype(np.float32))
+    assert ended == pytest.approx(expected, rel=1e-4)
+    logits[3, 2] = np.nan
+    assert math.isnan(kl_divergence(logits, reference))
+
+
+def test_flips_are_predictions_that_change() -> None:
+    reference = np.eye(4, dtype=np.float32)
+    logits = reference.copy()
+    logits[1] = [1, 0, 0, 0]
+    assert flip_rate(logits, reference) == 0.25
+    assert flip_rate(reference, reference) == 0.0

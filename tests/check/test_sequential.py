@@ -1,9 +1,7 @@
 """Verdicts that may be looked at after every batch: exact expectations, simulated error rates."""
 
-import json
 import math
-from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -13,17 +11,14 @@ from numpy.typing import NDArray
 from scipy.stats import multinomial, norm
 
 from pipeline.check import gate
-from pipeline.check.gate import Paired
+from pipeline.check.gate import Paired, decide
 from pipeline.check.sequential import (
-    Trial,
     anytime_interval,
     attainable,
-    count,
     images_needed,
     least_images,
     log_capital,
 )
-from pipeline.errors import StageError
 
 COUNTS = st.integers(1, 50_000).flatmap(
     lambda images: st.integers(0, images).flatmap(
@@ -185,52 +180,23 @@ def test_far_from_the_limit_few_images_suffice(
     assert found.images < most
 
 
-def test_the_trial_says_what_was_simulated() -> None:
+def test_the_interval_says_what_was_simulated() -> None:
     """Batch for batch, against the arrays of the simulations above."""
     counts = drawn(0.02, 0.01, images=2000, batch=50, trials=40, seed=8)
     expected = looked_at(counts, 0.02, 0.8)
     verdicts, images = [], 0
-    for trial_counts in counts:
-        trial = Trial(limit=0.02, confidence=0.8, ceiling=2000)
-        for before, after in pairwise(np.concatenate([[[0, 0, 0]], trial_counts])):
-            if trial.finished:
+    for looks in counts:
+        for look in looks:
+            seen = Paired(*map(int, look))
+            verdict = decide(anytime_interval(seen, 0.8), 0.02)
+            if verdict != "UNDECIDED":
                 break
-            trial = trial.add(Paired(*map(int, after - before)))
-        verdicts.append(trial.verdict)
-        images += trial.images
+        verdicts.append(verdict)
+        images += seen.images
     assert verdicts.count("PASS") / 40 == expected.passed > 0
     assert verdicts.count("FAIL") / 40 == expected.failed
     assert images / 40 == expected.images
     assert verdicts.count("UNDECIDED") > 0
-
-
-def test_a_trial_goes_on_until_it_is_decided() -> None:
-    trial = Trial(limit=0.01, confidence=0.95, ceiling=1000)
-    assert (trial.verdict, trial.interval, trial.finished) == ("UNDECIDED", (-1.0, 1.0), False)
-    least = least_images(0.01, 0.95)
-    assert least is not None
-    for images in range(100, 1000, 100):
-        trial = trial.add(Paired(100, 0, 0))
-        assert trial.verdict == ("PASS" if images >= least else "UNDECIDED")
-        assert trial.finished == (images >= least)
-    # What comes later does not count, whatever it is.
-    assert trial.add(Paired(1000, 1000, 0)) is trial
-    assert trial.images == 100 * math.ceil(least / 100)
-
-
-def test_the_ceiling_ends_a_trial_undecided() -> None:
-    trial = Trial(limit=0.01, confidence=0.95, ceiling=300).add(Paired(200, 2, 0))
-    assert not trial.finished
-    trial = trial.add(Paired(100, 1, 0))
-    assert (trial.finished, trial.verdict) == (True, "UNDECIDED")
-    assert trial.counts == Paired(300, 3, 0)
-
-
-def test_counting_a_batch() -> None:
-    reference = np.array([True, True, True, False, False, False])
-    ours = np.array([True, False, False, True, False, False])
-    assert count(reference, ours) == Paired(images=6, lost=2, gained=1)
-    assert count(ours, reference) == Paired(images=6, lost=1, gained=2)
 
 
 @given(COUNTS, CONFIDENCES)
@@ -299,9 +265,9 @@ def test_no_number_of_images_proves_that_nothing_is_lost() -> None:
 def test_the_number_of_images_that_would_decide(
     images: int, lost: int, gained: int, limit: float
 ) -> None:
-    trial = Trial(limit, 0.95, 10_000).add(Paired(images, lost, gained))
-    needed = images_needed(trial.counts, limit, 0.95)
-    if trial.verdict != "UNDECIDED" or needed is None:
+    counts = Paired(images, lost, gained)
+    needed = images_needed(counts, limit, 0.95)
+    if decide(anytime_interval(counts, 0.95), limit) != "UNDECIDED" or needed is None:
         return
     assert needed > images
 
@@ -321,31 +287,3 @@ def test_the_number_of_images_that_would_decide(
 def test_no_number_of_images_decides_at_the_limit_itself() -> None:
     assert images_needed(Paired(1000, 5, 0), 0.005, 0.95) is None
     assert images_needed(Paired(1000, 0, 0), 0.0, 0.95) is None
-
-
-@given(COUNTS, st.floats(0, 0.2), CONFIDENCES, st.integers(1, 10**6))
-def test_the_state_survives_json(
-    counts: Paired, limit: float, confidence: float, ceiling: int
-) -> None:
-    trial = Trial(limit, confidence, ceiling).add(counts)
-    assert trial.interval[0] < trial.interval[1]  # what was computed is no part of the state
-    again = Trial.from_json(json.loads(json.dumps(trial.to_json())))
-    assert again == trial
-    assert (again.verdict, again.interval) == (trial.verdict, trial.interval)
-
-
-GOOD: dict[str, Any] = Trial(0.005, 0.95, 1000, 100, 3, 2).to_json()
-
-
-@pytest.mark.parametrize(
-    "damaged",
-    [
-        {}, [], None, "trial", 3, {**GOOD, "more": 1}, {k: v for k, v in GOOD.items() if k != "lost"},
-        *({**GOOD, name: value} for name in GOOD for value in (None, "1", -1, [], math.nan, True, 2.5)),
-        {**GOOD, "ceiling": 0}, {**GOOD, "confidence": 1.0}, {**GOOD, "confidence": 0.5},
-        {**GOOD, "lost": 99}, {**GOOD, "limit": 1.0},
-    ],
-)  # fmt: skip
-def test_a_damaged_state_is_refused(damaged: Any) -> None:
-    with pytest.raises(StageError, match="sequential evaluation is damaged"):
-        Trial.from_json(damaged)

@@ -40,12 +40,16 @@ class Kept:
         before: Entry,
         reference: Entry,
         label_offset: int = 0,
+        anytime: bool = False,
         **thresholds: Any,
     ) -> Any:
         images: Any = Images()
+        ours = (logits,)
         return judge_stored(
-            self.store, images, logits=logits, before=before, reference=reference,
-            thresholds=Thresholds(**thresholds), evidence="measured", file="logits.npy", label_offset=label_offset,
+            self.store, images, logits=ours, before=(before,),
+            reference=ours if reference is logits else (reference,),
+            thresholds=Thresholds(**thresholds), evidence="measured", file="logits.npy",
+            label_offset=label_offset, anytime=anytime,
         )  # fmt: skip
 
     @property
@@ -80,6 +84,29 @@ def test_whatever_enters_a_verdict_is_in_its_key(kept: Kept) -> None:
     for logits, before, reference, thresholds in arguments:
         kept.judge(logits, before, reference, **thresholds)
     assert kept.verdicts == len(arguments)
+    kept.judge(one, two, two, anytime=True, max_top1_drop=0.1)
+    assert kept.verdicts == len(arguments) + 1
+
+
+def test_parts_are_judged_as_one(kept: Kept) -> None:
+    """What was computed in two parts is judged as if it had been one."""
+    whole = {seed: kept.logits(seed) for seed in (1, 2)}
+
+    def half(seed: int, start: int) -> Entry:
+        def build(folder: Path) -> Mapping[str, Any]:
+            logits = np.load(whole[seed].path("logits.npy"))
+            np.save(folder / "logits.npy", logits[start : start + 50])
+            return {}
+
+        return kept.store.get("outputs", {"seed": seed, "start": start}, build)
+
+    halves = {seed: (half(seed, 0), half(seed, 50)) for seed in (1, 2)}
+    images: Any = Images()
+    check = judge_stored(
+        kept.store, images, logits=halves[1], before=halves[2], reference=halves[2],
+        thresholds=Thresholds(max_top1_drop=0.1), evidence="measured", file="logits.npy", label_offset=0,
+    )  # fmt: skip
+    assert check == kept.judge(whole[1], whole[2], whole[2], max_top1_drop=0.1)
 
 
 def test_a_label_offset_moves_the_labels_and_is_in_the_key(kept: Kept) -> None:
@@ -90,7 +117,7 @@ def test_a_label_offset_moves_the_labels_and_is_in_the_key(kept: Kept) -> None:
         images: Any = Images()
         images.labels = lambda: np.arange(100) % 9
         check = judge_stored(
-            kept.store, images, logits=one, before=None, reference=None, thresholds=Thresholds(),
+            kept.store, images, logits=(one,), before=None, reference=None, thresholds=Thresholds(),
             evidence="measured", file="logits.npy", label_offset=offset,
         )  # fmt: skip
         assert check.top1 == pytest.approx((logits.argmax(1) == labels).mean())

@@ -37,7 +37,8 @@ def recipe_data(
     **more: Any,
 ) -> Data:
     """`calibration__seed=3` sets an option of a set, any other key one of `data`."""
-    sets: dict[str, Any] = {
+    sets: dict[str, Any] = {"uneven_classes": "accept"}
+    sets |= {
         name: {"dataset": dataset, "images": images}
         for name, images in (
             ("calibration", calibration),
@@ -267,7 +268,7 @@ def test_a_broken_image_that_is_not_drawn_does_not_matter(classes: Path, write: 
 def test_skipping_broken_images_draws_as_if_they_were_not_there(
     bad: int, good: int, calibration: int
 ) -> None:
-    data = recipe_data(calibration, 2, 1, broken_images="skip")
+    data = recipe_data(calibration, 2, 1, broken_images="skip", evaluation__at_least=1)
     with tempfile.TemporaryDirectory() as name:
         for place in range(good):
             path = Path(name, f"{SYNSETS[place % 3]}_{place}.png")
@@ -318,11 +319,32 @@ def test_an_unreadable_file_is_broken(classes: Path) -> None:
 
 
 def test_fewer_than_asked_for_goes_on_with_a_note(classes: Path) -> None:
-    sets = draw(recipe_data(5, 1000), classes)
+    sets = draw(recipe_data(5, 1000, evaluation__at_least=20), classes)
     assert len(sets.evaluation) == 20
     assert other_notes(sets) == (
         "evaluation: 20 images instead of 1000, because the dataset has no more",
     )
+
+
+def test_fewer_than_asked_for_is_an_error_unless_the_recipe_says_how_many_will_do(
+    classes: Path,
+) -> None:
+    with pytest.raises(StageError, match="20 images, and at least 21 are demanded") as caught:
+        draw(recipe_data(5, 21), classes)
+    assert "data.evaluation.at_least" in caught.value.hint
+
+
+def test_auto_takes_ranked_images_up_to_its_ceiling(classes: Path, tmp_path: Path) -> None:
+    fixed = draw(recipe_data(5), classes)
+    auto = draw(recipe_data(5, "auto"), classes)
+    assert auto.evaluation.items == fixed.evaluation.items
+    few = draw(recipe_data(5, "auto", evaluation__ceiling=7), classes)
+    assert few.evaluation.items == fixed.evaluation.items[:7]
+    # A manifest may be sorted by class, and its first images must not be a sample of something else.
+    lines = [f"{item.id} {item.label}" for item in sorted(fixed.evaluation.items)]
+    (tmp_path / "sorted.txt").write_text("\n".join(lines) + "\n")
+    listed = draw(recipe_data(5, "auto", evaluation__manifest="sorted.txt"), classes, tmp_path)
+    assert listed.evaluation.items == fixed.evaluation.items
 
 
 def test_fewer_than_at_least_is_an_error_that_counts(classes: Path) -> None:
@@ -330,10 +352,10 @@ def test_fewer_than_at_least_is_an_error_that_counts(classes: Path) -> None:
         draw(recipe_data(5, 1000, 4, evaluation__at_least=17), classes)
     error = caught.value
     assert error.where == "data.evaluation"
-    assert "16 images, and at_least demands 17" in error.what
+    assert "16 images, and at least 17 are demanded" in error.what
     assert "the dataset imagenet has 25 usable images" in error.what
     assert "5 of them were taken for calibration, 4 of them were taken for selection" in error.what
-    assert "lower data.evaluation.at_least" in error.hint and "draw fewer" in error.hint
+    assert "data.evaluation.at_least" in error.hint and "draw fewer" in error.hint
     assert len(draw(recipe_data(5, 1000, 4, evaluation__at_least=16), classes).evaluation) == 16
 
 
@@ -371,7 +393,7 @@ def test_a_manifest_is_taken_in_its_order(classes: Path, tmp_path: Path) -> None
     assert len(sets.evaluation) == 22
     shorter = draw(recipe_data(2, calibration__manifest="set.txt"), classes, tmp_path)
     assert shorter.calibration.items == sets.calibration.items[:2]
-    longer = draw(recipe_data(9, calibration__manifest="set.txt"), classes, tmp_path)
+    longer = draw(recipe_data(9, calibration__manifest="set.txt", calibration__at_least=3), classes, tmp_path)
     assert "calibration: 3 images instead of 9, because the manifest has no more" in longer.notes
 
 
@@ -379,14 +401,21 @@ def test_a_manifest_does_not_get_what_an_earlier_set_has(classes: Path, tmp_path
     (tmp_path / "one").write_text(f"{SYNSETS[2]}/16.png 2\n{SYNSETS[0]}/3.png 0\n")
     (tmp_path / "two").write_text(f"{SYNSETS[2]}/16.png 2\n{SYNSETS[0]}/5.png 0\n")
     data = recipe_data(calibration__manifest="one", evaluation__manifest="two")
+    with pytest.raises(StageError, match="1 images of the manifest are in a set before") as caught:
+        draw(data, classes, tmp_path)
+    assert "overlap: leave_out" in caught.value.hint
+    data = data.model_copy(update={"overlap": "leave_out"})
     sets = draw(data, classes, tmp_path)
     assert [item.id for item in sets.evaluation.items] == [f"{SYNSETS[0]}/5.png"]
     (note,) = other_notes(sets)
     assert note.startswith("evaluation: 1 images of the manifest were left out")
     too_few = recipe_data(
-        calibration__manifest="one", evaluation__manifest="two", evaluation__at_least=2
+        calibration__manifest="one",
+        evaluation__manifest="two",
+        evaluation__at_least=2,
+        overlap="leave_out",
     )
-    with pytest.raises(StageError, match=r"1 images, and at_least demands 2.*manifest names 2"):
+    with pytest.raises(StageError, match=r"1 images, and at least 2 are demanded.*manifest names 2"):
         draw(too_few, classes, tmp_path)
 
 

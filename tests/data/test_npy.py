@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.data.class_names import class_names
+from pipeline.data.class_names import class_names, own_class_names
 from pipeline.data.dataset import Item
 from pipeline.data.npy import open_npy
 from pipeline.errors import MissingError, StageError
@@ -68,14 +68,14 @@ def test_a_class_list_names_the_classes(tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("a\nb\nc\nd\ne\n")
     dataset = open_npy(save(tmp_path))
     assert dataset.class_count == 5
-    assert class_names("npy", 5, dataset) == ("a", "b", "c", "d", "e")
+    assert class_names("npy", 5, own_class_names(dataset)) == ("a", "b", "c", "d", "e")
     (tmp_path / "labels.txt").write_text("a\nb\nc\n")
     with pytest.raises(StageError, match=r"label 3, and labels\.txt has 3 classes"):
         open_npy(tmp_path)
 
 
 def test_without_a_list_they_have_no_names(tmp_path: Path) -> None:
-    assert class_names("npy", 4, open_npy(save(tmp_path))) is None
+    assert class_names("npy", 4, own_class_names(open_npy(save(tmp_path)))) is None
 
 
 def test_what_is_missing(tmp_path: Path) -> None:

@@ -89,6 +89,7 @@ def test_the_shipped_manifest_finds_its_images_in_class_folders(
         {
             "calibration": {"dataset": "imagenet", "manifest": "few.txt"},
             "evaluation": {"dataset": "imagenet"},
+            "uneven_classes": "accept",
         }
     )
     index = DigestIndex(tmp_path / "images.json")

@@ -30,6 +30,7 @@ data:
   calibration: {{dataset: imagenet, images: {CALIBRATION}}}
   selection: {{dataset: imagenet, images: {SELECTION}}}
   evaluation: {{dataset: imagenet, images: all}}
+  uneven_classes: accept
 compile: {{delegate: cpu}}
 """
 

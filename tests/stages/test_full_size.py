@@ -26,6 +26,7 @@ data:
   folder: images
   calibration: {dataset: imagenet, images: 10}
   evaluation: {dataset: imagenet, images: 20}
+  uneven_classes: accept
 quantize: {data_type: uint8, scheme: asymmetric_affine, ranges: {rule: percentile, percentile: 99.99}}
 compile: {delegate: cpu}
 checks:

@@ -1,0 +1,102 @@
+"""The check of a stage: its artifact on the evaluation images, beside the stage before and the float
+reference, on as many of them as the verdict takes."""
+
+from collections.abc import Mapping
+
+from pipeline.artifact import Artifact
+from pipeline.board.board import Board
+from pipeline.board.outputs import board_of, board_outputs, median_latency
+from pipeline.check.gate import decide
+from pipeline.check.result import Check, Evidence
+from pipeline.check.verdicts import judge_stored
+from pipeline.evaluate import LOGITS, outputs_of
+from pipeline.looks import Looks, Outputs
+from pipeline.progress import Progress
+from pipeline.recipe import Thresholds
+from pipeline.stages import REFERENCE
+from pipeline.stages.stage import Settings, Stage
+from pipeline.store import Entry, Store
+
+
+def check_stage(
+    stage: Stage,
+    artifact: Artifact,
+    settings: Settings,
+    earlier: Mapping[str, Outputs],
+    looks: Looks,
+    store: Store,
+    threads: int,
+    progress: Progress,
+) -> tuple[Outputs, Check]:
+    """The artifact's outputs and the verdict on them; `earlier` are those of the stages before, in
+    their order."""
+    board = _board(stage, settings)
+    outputs, evidence = _outputs(
+        stage, artifact, settings, earlier, looks, board, store, threads, progress
+    )
+    against = stage.against(settings) or next(reversed([*earlier]), None)
+    thresholds: Thresholds = getattr(settings.recipe.recipe.checks, stage.name)
+    is_reference = stage.name == REFERENCE
+    for look in range(1, len(looks.ends) + 1):
+        logits = outputs.first(look)
+        check = judge_stored(
+            store,
+            looks.first(look),
+            logits=logits,
+            before=_first(None if against is None else earlier[against], look),
+            reference=logits if is_reference else _first(earlier.get(REFERENCE), look),
+            label_offset=settings.recipe.recipe.model.label_offset,
+            thresholds=thresholds,
+            evidence=evidence,
+            file=LOGITS,
+            latency_ms=None if board is None else median_latency(logits),
+            anytime=looks.auto,
+        )
+        if _is_certain(check, thresholds):
+            break
+    return outputs, check
+
+
+def _outputs(
+    stage: Stage,
+    artifact: Artifact,
+    settings: Settings,
+    earlier: Mapping[str, Outputs],
+    looks: Looks,
+    board: Board | None,
+    store: Store,
+    threads: int,
+    progress: Progress,
+) -> tuple[Outputs, Evidence]:
+    """The logits of the artifact itself, on a board or here, or of what stands in for it."""
+    preprocess = settings.model_input
+    if board is not None:
+        return Outputs(
+            looks,
+            lambda part: board_outputs(artifact, part, preprocess, store, board, progress),
+        ), "board"
+    stand_in = stage.stand_in(settings)
+    if stand_in is not None:
+        return earlier[stand_in], "predicted"
+    return Outputs(
+        looks, lambda part: outputs_of(artifact, part, preprocess, store, threads, progress)
+    ), "measured"
+
+
+def _first(outputs: Outputs | None, parts: int) -> tuple[Entry, ...] | None:
+    return None if outputs is None else outputs.first(parts)
+
+
+def _is_certain(check: Check, thresholds: Thresholds) -> bool:
+    """Whether more images would not change what is demanded of the drop; where nothing is, the
+    first part is enough to report on."""
+    limit, interval = thresholds.max_top1_drop, check.confidence_interval
+    return limit is None or interval is None or decide(interval, limit) != "UNDECIDED"
+
+
+def _board(stage: Stage, settings: Settings) -> Board | None:
+    """The board that runs what the stage makes, where the recipe has one for its target."""
+    device = settings.recipe.recipe.device
+    if device is None or settings.target is None or settings.target.name != device.target:
+        return None
+    return board_of(device, settings.recipe.folder) if stage.per_target else None
