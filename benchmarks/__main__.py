@@ -1,5 +1,5 @@
-"""`make bench`: cost of calibration, ours beside others', as ratios to a float pass, and the time
-of an image in every rendering.
+"""`make bench`: cost of calibration, ours beside others', as ratios to a float pass, the time of an
+image in every rendering, and the throughput of an evaluation beside that of the bare session.
 
 Every subject runs in a process of its own with a memory limit, right after a float pass over the
 same images in the same kind of process. Prints a table and writes `artifacts/bench.json`.
@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks import inference
+from benchmarks import inference, throughput
 from pipeline.artifact import write_text
 
 FOLDER = Path("artifacts/.bench")
@@ -42,6 +42,8 @@ class Outcome:
     seconds: float | None
     peak_mb: float
     note: str
+    bare_seconds: float | None = None
+    """What the same took without what is around it, where that was measured beside it."""
 
 
 def run_subject(
@@ -61,7 +63,8 @@ def run_subject(
         process.returncode = os.waitstatus_to_exitcode(status)
     peak = usage.ru_maxrss / 1000
     if process.returncode == 0:
-        return Outcome(float(json.loads(printed.splitlines()[-1])["seconds"]), peak, "")
+        figures = json.loads(printed.splitlines()[-1])
+        return Outcome(float(figures["seconds"]), peak, "", figures.get("bare_seconds"))
     text = log.read_text(errors="replace")
     if "MemoryError" in text or "bad_alloc" in text or "Failed to allocate" in text:
         return Outcome(None, peak, f"out of memory at {images} images (limit {limit_gb:g} GB)")
@@ -88,6 +91,29 @@ def inference_rows(threads: int, limit_gb: float) -> list[Row]:
         rows.append(Row("inference_time", subject, images, value, "ms", "image", outcome.note))
         shown = outcome.note or f"{value:>13.1f}{outcome.peak_mb:>10.0f}"
         print(f"{'':>6}  {subject:<24}{shown}", flush=True)
+    return rows
+
+
+def throughput_rows(threads: int, limit_gb: float) -> list[Row]:
+    """Throughput of an evaluation from JPEG files, as part of the bare session's."""
+    images = throughput.IMAGES
+    prepare_apart("benchmarks.inference", threads)
+    prepare_apart("benchmarks.throughput", images)
+    rows = []
+    print(f"\n{'images':>6}  {'evaluation':<24}{'of the bare':>13}{'images/s':>10}", flush=True)
+    for subject in throughput.SUBJECTS:
+        outcome = run_subject(subject, images, threads, limit_gb, "benchmarks.throughput")
+        if outcome.seconds is None or outcome.bare_seconds is None:
+            part, note = None, outcome.note
+            shown = note
+        else:
+            part = round(outcome.bare_seconds / outcome.seconds, 3)
+            a_second = images / outcome.seconds
+            note = f"{a_second:.1f} images/s"
+            shown = f"{part:>13.1%}{a_second:>10.1f}"
+        unit = "of the bare session's throughput"
+        rows.append(Row("evaluation_throughput", subject, images, part, unit, "evaluation", note))
+        print(f"{images:>6}  {subject:<24}{shown}", flush=True)
     return rows
 
 
@@ -135,6 +161,7 @@ def main() -> None:
             shown = outcome.note or f"{ratio:>13.2f}{outcome.peak_mb:>10.0f}"
             print(f"{images:>6}  {subject:<24}{shown}", flush=True)
     rows += inference_rows(options.threads, options.limit_gb)
+    rows += throughput_rows(options.threads, options.limit_gb)
     rows += sequential_rows()
     write_text(RESULTS, json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     print(f"written to {RESULTS}; {options.threads} threads")

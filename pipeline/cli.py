@@ -12,6 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from pipeline import __version__
+from pipeline.card_command import card
+from pipeline.compare_command import compare
 
 app = typer.Typer(
     name="pipeline",
@@ -21,6 +23,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+class EngineName(StrEnum):
+    """Where images are evaluated."""
+
+    local = "local"
+    dask = "dask"
+
 
 Config = Annotated[Path, typer.Argument(help="The recipe, for example configs/inception_v4.yaml.")]
 TargetName = Annotated[str, typer.Option("--target", help="sl1680, sl1640 or all.")]
@@ -33,6 +43,11 @@ WeightsFile = Annotated[Path | None, typer.Option(help="The model's file, for an
 DataFolder = Annotated[Path | None, typer.Option(help="The folder of images.")]
 ArtifactsFolder = Annotated[Path, typer.Option(help="Where results and the store are kept.")]
 Threads = Annotated[int, typer.Option(help="Threads to compute with; 0: all cores.", min=0)]
+EngineOption = Annotated[
+    EngineName, typer.Option(help="Evaluate images here, or on a Dask cluster.")
+]
+Scheduler = Annotated[str, typer.Option(help="Address of the Dask scheduler: tcp://host:8786.")]
+Workers = Annotated[int, typer.Option(help="Processes here that images are evaluated with.", min=1)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 ARTIFACTS = Path("artifacts")
 
@@ -72,6 +87,9 @@ def run(
     data: DataFolder = None,
     artifacts: ArtifactsFolder = ARTIFACTS,
     threads: Threads = 0,
+    engine: EngineOption = EngineName.local,
+    scheduler: Scheduler = "",
+    workers: Workers = 1,
     strict: Annotated[
         bool, typer.Option("--strict", help="An undecided required check fails the run.")
     ] = False,
@@ -79,8 +97,12 @@ def run(
 ) -> None:
     """Convert: carry out the stages of a recipe, check each, and write the .synap files."""
     from pipeline import command
+    from pipeline.shards import Engine
 
-    job = command.make_job(config, target, until, set or (), weights, data, artifacts, threads)
+    where = Engine(engine.value, scheduler, workers)
+    job = command.make_job(
+        config, target, until, set or (), weights, data, artifacts, threads, where
+    )
     raise typer.Exit(command.run(job, strict=strict, as_json=as_json))
 
 
@@ -131,14 +153,19 @@ def evaluate(
     ] = ViewName.model,
     artifacts: ArtifactsFolder = ARTIFACTS,
     threads: Threads = 0,
+    engine: EngineOption = EngineName.local,
+    scheduler: Scheduler = "",
+    workers: Workers = 1,
     as_json: AsJson = False,
 ) -> None:
     """Measure the accuracy of a model file on labelled images."""
     from pipeline.evaluate_file import evaluate as measure
+    from pipeline.shards import Engine
 
     check = measure(
-        file, data, config, images, artifacts, threads, label_offset, preprocess.value, dataset
-    )
+        file, data, config, images, artifacts, threads, label_offset, preprocess.value, dataset,
+        Engine(engine.value, scheduler, workers),
+    )  # fmt: skip
     if as_json:
         typer.echo(json.dumps(check, indent=1))
         return
@@ -281,6 +308,10 @@ def gate(
         width = None if sys.stdout.isatty() else 100
         print_gate(result, Console(width=width, highlight=False))
     raise typer.Exit(result.exit_code)
+
+
+app.command()(card)
+app.command()(compare)
 
 
 @app.command()

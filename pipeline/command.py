@@ -15,8 +15,10 @@ from pipeline.errors import MissingError, StageError, UsageError
 from pipeline.preflight import find_missing, resolve
 from pipeline.process import cores
 from pipeline.recipe_file import RecipeFile, load_recipe
+from pipeline.report.card import CARD, write_card
 from pipeline.report.json_report import build_report
 from pipeline.report.terminal import Terminal, print_results
+from pipeline.shards import HERE, Engine
 from pipeline.stages import chain_of, compile, stages_until
 from pipeline.stages.stage import Stage
 from pipeline.store import Store
@@ -39,6 +41,7 @@ def make_job(
     data: Path | None,
     artifacts: Path,
     threads: int,
+    engine: Engine = HERE,
 ) -> Job:
     """Read the recipe and everything else that the command line names. Raises UsageError."""
     names = target_names() if target.lower() == "all" else (target,)
@@ -58,6 +61,7 @@ def make_job(
         data=resolve(data, file.recipe.data.folder, file.folder),
         artifacts=artifacts.resolve(),
         threads=threads or cores(),
+        engine=engine,
     )
 
 
@@ -88,6 +92,10 @@ def run(job: Job, *, strict: bool, as_json: bool) -> int:
         ):
             bundle = _publish(result, folder)
             write_text(folder / "report.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
+            if bundle is None:
+                (folder / CARD).unlink(missing_ok=True)
+            else:
+                write_card(folder, job.threads, store)
         if bundle is not None:
             bundles.append((bundle, CPU_NOTICE if handover.delegate == "cpu" else ""))
     if as_json:

@@ -5,19 +5,25 @@ That is no fault of the conversion, so it is no part of its verdict; but it is p
 of the board sees.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import Artifact
 from pipeline.data.device_view import DeviceView
 from pipeline.evaluate import LOGITS, outputs_of
 from pipeline.progress import Progress
+from pipeline.shards import Engine
 from pipeline.stages.stage import Settings
 from pipeline.store import Entry, Store
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from pipeline.data.samples import Samples
 
+VERSION = 1
 CONFIDENCE = 0.95
 
 
@@ -29,25 +35,42 @@ def deployment_gap(
     store: Store,
     threads: int,
     progress: Progress,
+    engine: Engine,
 ) -> dict[str, Any]:
     """Top-1 of the artifact with pictures as the board prepares them, as JSON data; `own` are its
     logits on the same samples with the model's own preprocessing. `gap` is what is lost, a fraction,
     and its interval is two-sided, each end at `confidence`."""
+    preprocess = settings.model_input
+    view = DeviceView(size=preprocess.size, convert=True)
+    entry = outputs_of(artifact, samples, preprocess, store, threads, progress, view, engine)
+    offset = settings.recipe.recipe.model.label_offset
+    fields = {
+        "version": VERSION,
+        "device": entry.sha256(LOGITS),
+        "own": [part.sha256(LOGITS) for part in own],
+        "samples": samples.digest,
+        "label_offset": offset,
+    }
+
+    def build(folder: Path) -> Mapping[str, Any]:
+        return {"gap": _compare([entry], own, samples.labels() + offset)}
+
+    return dict(store.get("gaps", fields, build).about["gap"])
+
+
+def _compare(
+    device: Sequence[Entry], own: Sequence[Entry], labels: "NDArray[np.int64]"
+) -> dict[str, Any]:
     import numpy as np
 
     from pipeline.check.gate import Paired, drop_interval
     from pipeline.check.metrics import in_top
 
-    preprocess = settings.model_input
-    view = DeviceView(size=preprocess.size, convert=True)
-    entry = outputs_of(artifact, samples, preprocess, store, threads, progress, view)
-    labels = samples.labels() + settings.recipe.recipe.model.label_offset
-
-    def correct(entries: Sequence[Entry]) -> Any:
+    def correct(entries: Sequence[Entry]) -> "NDArray[np.bool_]":
         logits = [np.load(entry.path(LOGITS), allow_pickle=False) for entry in entries]
         return in_top(np.concatenate(logits), labels, 1)
 
-    theirs, ours = correct([entry]), correct(own)
+    theirs, ours = correct(device), correct(own)
     counts = Paired(len(labels), int((ours & ~theirs).sum()), int((theirs & ~ours).sum()))
     return {
         "images": len(labels),

@@ -19,10 +19,11 @@ from pipeline.looks import Looks, Outputs
 from pipeline.process import measured, version_of
 from pipeline.progress import Progress
 from pipeline.recipe_file import RecipeFile
+from pipeline.shards import HERE, Engine
 from pipeline.sources.model_folder import read_description
 from pipeline.stage_check import check_stage
 from pipeline.stages.stage import Settings, Stage, Work
-from pipeline.store import Store
+from pipeline.store import Entry, Store
 from pipeline.synap.handover import Handover
 from pipeline.system_errors import system_errors_explained
 from pipeline.targets import Target
@@ -43,6 +44,7 @@ class Job:
     data: Path | None
     artifacts: Path
     threads: int
+    engine: Engine = HERE
 
     @property
     def store_root(self) -> Path:
@@ -61,6 +63,8 @@ class StageResult:
     artifact: Artifact | None
     check: Check
     details: Mapping[str, Any]
+    options: Mapping[str, Any]
+    """What of the recipe the result depends on."""
 
 
 @dataclass(frozen=True)
@@ -199,29 +203,42 @@ def _advance(
     artifact = Artifact(entry.path(file), stage.format, entry.sha256(file), entry.size(file))
     looks = _looks(job, samples)
     details = dict(entry.about["details"])
+    own_stand_in = _own_stand_in(entry)
     with system_errors_explained(f"checking {stage.name}", job.artifacts):
         outputs, check = check_stage(
-            stage, artifact, state.settings, state.outputs, looks, store, job.threads, progress
-        )
-        state = replace(
-            state,
-            artifacts={**state.artifacts, stage.name: artifact},
-            outputs={**state.outputs, stage.name: outputs},
-        )
-        if stage.per_target and job.recipe.recipe.compile.device_view:
+            stage, artifact, state.settings, state.outputs, looks, store, job.threads, progress, job.engine,
+            own_stand_in,
+        )  # fmt: skip
+        runs = own_stand_in if isinstance(own_stand_in, Artifact) else artifact
+        state = replace(state, artifacts={**state.artifacts, stage.name: runs})
+        if outputs is not None:
+            state = replace(state, outputs={**state.outputs, stage.name: outputs})
+        wanted = stage.per_target and job.recipe.recipe.compile.device_view
+        # The logits of a board are not those of what is run here in the model's place.
+        of_another = own_stand_in is not None and check.evidence == "board"
+        if wanted and outputs is not None and not of_another:
             runs_here = stage.stand_in(state.settings) or stage.name
             seen = looks.ends.index(check.images) + 1
             details["device_view"] = deployment_gap(
                 state.artifacts[runs_here], looks.first(seen), state.outputs[runs_here].first(seen),
-                state.settings, store, job.threads, progress,
+                state.settings, store, job.threads, progress, job.engine,
             )  # fmt: skip
     about = entry.about
     check = with_faults(check, details.get("faults", ()))
     result = StageResult(
         stage.name, entry.cached, about["seconds"], about["peak_rss_mb"], artifact, check,
-        details,
+        details, entry.fields["options"],
     )  # fmt: skip
     return state, result
+
+
+def _own_stand_in(entry: Entry) -> Artifact | str | None:
+    """What a stage made to be run in its artifact's place, or why it has nothing for that."""
+    said = entry.about["details"].get("stand_in")
+    if said is None or "reason" in said:
+        return None if said is None else str(said["reason"])
+    file = said["file"]
+    return Artifact(entry.path(file), said["format"], entry.sha256(file), entry.size(file))
 
 
 def _looks(job: Job, samples: "SampleSets") -> Looks:
@@ -231,7 +248,7 @@ def _looks(job: Job, samples: "SampleSets") -> Looks:
 def _skipped(job: Job, stage: Stage, reason: str) -> StageResult:
     """A stage without a result, and why."""
     check = skipped(reason, getattr(job.recipe.recipe.checks, stage.name), "measured")
-    return StageResult(stage.name, False, 0.0, 0.0, None, check, {})
+    return StageResult(stage.name, False, 0.0, 0.0, None, check, {}, {})
 
 
 def _with_preprocess(state: _State) -> Settings:

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import Artifact, atomic_path
 from pipeline.data.device_view import DeviceView
-from pipeline.data.preprocess import Normalization, Preprocess
-from pipeline.errors import StageError
+from pipeline.data.preprocess import Preprocess
 from pipeline.process import version_of
 from pipeline.progress import Progress
-from pipeline.runners import RUNNERS, open_runner
+from pipeline.run_artifact import Subject, logits_of
+from pipeline.runners import RUNNERS
+from pipeline.shards import HERE, Engine, logits_in_shards
 from pipeline.store import Entry, Store
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ OUTPUTS_VERSION = 1
 INPUT_VERSION = 1
 """Raised whenever the board's assignment of bytes is imitated in another way."""
 LOGITS = "logits.npy"
-BATCH = 16
 
 
 def outputs_of(
@@ -34,10 +34,12 @@ def outputs_of(
     threads: int,
     progress: Progress,
     device: DeviceView | None = None,
+    engine: Engine = HERE,
 ) -> Entry:
     """Run the artifact on every image, in order; the entry's `logits.npy` is float32 `[N, C]`.
 
-    With `device` the images are cropped and their bytes assigned as the board does it.
+    With `device` the images are cropped and their bytes assigned as the board does it. Neither
+    threads nor engine are in the key: they change nothing that matters (see `shards.py`).
     """
     tools = RUNNERS[artifact.format][1]
     fields = {
@@ -54,7 +56,7 @@ def outputs_of(
     def build(folder: Path) -> Mapping[str, Any]:
         import numpy as np
 
-        logits = run_on(artifact, samples, preprocess, threads, progress, device)
+        logits = run_on(artifact, samples, preprocess, threads, progress, device, engine)
         with atomic_path(folder / LOGITS) as temporary, temporary.open("wb") as stream:
             np.save(stream, logits)
         return {}
@@ -69,53 +71,11 @@ def run_on(
     threads: int,
     progress: Progress,
     device: DeviceView | None = None,
+    engine: Engine = HERE,
 ) -> "NDArray[np.float32]":
     """Logits `[N, C]` of the artifact on the images. Raises StageError where they cannot be."""
-    import numpy as np
-
-    runner = open_runner(artifact.format, artifact.path, preprocess.normalization, threads)
-    table = None if device is None else assigned_bytes(artifact, preprocess.normalization)
-    parts = []
+    subject = Subject(artifact, preprocess, device)
     with progress.bar(f"running {artifact.path.name} ({artifact.format})", len(samples)) as bar:
-        for crops, _ in samples.crops(device or preprocess, BATCH, workers=threads):
-            if table is not None:
-                crops = np.stack([table[c][crops[..., c]] for c in range(3)], axis=-1)
-            parts.append(runner(crops))
-            bar.advance(len(crops))
-    logits = np.concatenate(parts)
-    largest = max(sample.label for sample in samples.items)
-    if logits.shape[1] <= largest:
-        raise StageError(
-            f"gives {logits.shape[1]} classes, but the images have labels up to {largest}",
-            where=str(artifact.path),
-            hint="model and dataset do not belong together",
-        )
-    return logits
-
-
-def assigned_bytes(artifact: Artifact, normalization: Normalization) -> "NDArray[np.uint8] | None":
-    """For every channel and byte `[3, 256]` the byte that gives a runner here the integer which the
-    board assigns (or the nearest, where none does); None for inputs of real numbers, which the
-    board does not cut."""
-    import numpy as np
-
-    from pipeline.data.device_input import integer_table
-
-    if artifact.format != "tflite":
-        return None
-    from pipeline.runners.tflite import image_input, make_interpreter
-
-    input = image_input(make_interpreter(artifact.path, 1), str(artifact.path))
-    kind = input["dtype"].__name__
-    scale, zero_point = input["quantization"]
-    if kind not in ("uint8", "int8") or not scale:
-        return None
-    means = tuple(255 * mean for mean in normalization.mean)
-    board = integer_table(kind, float(scale), int(zero_point), means, 255 * normalization.std[0])
-    bytes = np.arange(256, dtype=np.uint8)
-    pictures = np.repeat(bytes[:, None, None, None], 3, axis=3)  # [256, 1, 1, 3]
-    real = normalization.apply(pictures).reshape(256, 3).T
-    ends = np.iinfo(kind)
-    ours = np.clip(np.rint(real / scale) + zero_point, ends.min, ends.max)
-    distance = np.abs(board.astype(np.int64)[:, :, None] - ours[:, None, :])
-    return np.asarray(bytes[distance.argmin(axis=2)])
+        if engine == HERE:
+            return logits_of(subject.open(threads), subject, samples, threads, bar.advance)
+        return logits_in_shards(engine, subject, samples, threads, bar.advance)

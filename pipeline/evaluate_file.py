@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import Artifact, Format, digest_of_path
-from pipeline.errors import StageError, UsageError
+from pipeline.errors import MissingError, StageError, UsageError
 from pipeline.process import cores
 from pipeline.recipe import DatasetName
 from pipeline.recipe_file import load_recipe
 from pipeline.report.terminal import Terminal
+from pipeline.shards import HERE, Engine, engine_missing
 from pipeline.store import Store
 from pipeline.system_errors import system_errors_explained
 
@@ -28,6 +29,7 @@ def evaluate(
     label_offset: int | None = None,
     view: str = "model",
     dataset: str = "imagenet",
+    engine: Engine = HERE,
 ) -> dict[str, Any]:
     """The check of one model file on a folder of images, as JSON data; the label offset is the
     recipe's, or else 0, where none is given.
@@ -45,6 +47,9 @@ def evaluate(
     from pipeline.runners.declared import preprocess_for
 
     terminal = Terminal()
+    missing = engine_missing(engine)
+    if missing:
+        raise MissingError(missing)
     format = _FORMATS.get(file.suffix.lower())
     if format is None:
         raise UsageError(f"cannot evaluate {file.name}", hint=f"known: {', '.join(_FORMATS)}")
@@ -64,7 +69,7 @@ def evaluate(
         nonlocal reference
         with system_errors_explained(f"running {file.name}", store.root.parent):
             entry = outputs_of(
-                artifact, samples, preprocess, store, threads or cores(), terminal, device
+                artifact, samples, preprocess, store, threads or cores(), terminal, device, engine
             )
         logits = np.load(entry.path(LOGITS), allow_pickle=False)
         _explain_offset(logits.shape[1], samples, label_offset, terminal)

@@ -6,6 +6,7 @@ from pathlib import Path
 from pipeline.data.datasets import dataset_missing
 from pipeline.engine import Job
 from pipeline.errors import Missing
+from pipeline.shards import engine_missing
 from pipeline.stages.stage import Settings
 from pipeline.synap.handover import Handover
 
@@ -29,6 +30,7 @@ def find_missing(job: Job, handover: Handover, *, has_weights: bool) -> list[Mis
     if recipe.device is not None and shutil.which("ssh") is None:
         hint = "install it (Debian: apt-get install openssh-client), or leave `device` out"
         missing = [*missing, Missing("the OpenSSH client, which the recipe's device needs", hint)]
+    missing = [*missing, *engine_missing(job.engine)]
     disk = _disk(job.artifacts)
     if disk is not None:
         missing = [*missing, disk]

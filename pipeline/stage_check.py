@@ -7,12 +7,13 @@ from pipeline.artifact import Artifact
 from pipeline.board.board import Board
 from pipeline.board.outputs import board_of, board_outputs, median_latency
 from pipeline.check.gate import decide
-from pipeline.check.result import Check, Evidence
+from pipeline.check.result import Check, Evidence, skipped
 from pipeline.check.verdicts import judge_stored
 from pipeline.evaluate import LOGITS, outputs_of
 from pipeline.looks import Looks, Outputs
 from pipeline.progress import Progress
 from pipeline.recipe import Thresholds
+from pipeline.shards import Engine
 from pipeline.stages import REFERENCE
 from pipeline.stages.stage import Settings, Stage
 from pipeline.store import Entry, Store
@@ -27,15 +28,30 @@ def check_stage(
     store: Store,
     threads: int,
     progress: Progress,
-) -> tuple[Outputs, Check]:
+    engine: Engine,
+    own_stand_in: Artifact | str | None = None,
+) -> tuple[Outputs | None, Check]:
     """The artifact's outputs and the verdict on them; `earlier` are those of the stages before, in
-    their order."""
+    their order. `own_stand_in` is what the stage made to be run in the artifact's place, or why it
+    has none, so that only a board can run it."""
     board = _board(stage, settings)
+    thresholds: Thresholds = getattr(settings.recipe.recipe.checks, stage.name)
+    if board is None and isinstance(own_stand_in, str):
+        return None, skipped(own_stand_in, thresholds, "predicted")
     outputs, evidence = _outputs(
-        stage, artifact, settings, earlier, looks, board, store, threads, progress
+        stage,
+        artifact,
+        settings,
+        earlier,
+        looks,
+        board,
+        store,
+        threads,
+        progress,
+        engine,
+        own_stand_in,
     )
     against = stage.against(settings) or next(reversed([*earlier]), None)
-    thresholds: Thresholds = getattr(settings.recipe.recipe.checks, stage.name)
     is_reference = stage.name == REFERENCE
     for look in range(1, len(looks.ends) + 1):
         logits = outputs.first(look)
@@ -67,6 +83,8 @@ def _outputs(
     store: Store,
     threads: int,
     progress: Progress,
+    engine: Engine,
+    own_stand_in: Artifact | str | None,
 ) -> tuple[Outputs, Evidence]:
     """The logits of the artifact itself, on a board or here, or of what stands in for it."""
     preprocess = settings.model_input
@@ -78,9 +96,15 @@ def _outputs(
     stand_in = stage.stand_in(settings)
     if stand_in is not None:
         return earlier[stand_in], "predicted"
+    evidence: Evidence = "measured"
+    if isinstance(own_stand_in, Artifact):
+        artifact, evidence = own_stand_in, "predicted"
     return Outputs(
-        looks, lambda part: outputs_of(artifact, part, preprocess, store, threads, progress)
-    ), "measured"
+        looks,
+        lambda part: outputs_of(
+            artifact, part, preprocess, store, threads, progress, engine=engine
+        ),
+    ), evidence
 
 
 def _first(outputs: Outputs | None, parts: int) -> tuple[Entry, ...] | None:

@@ -109,7 +109,8 @@ REQUIRED = ("weights", "export", "quantize", "compile")
 """What the recipe of these tests gives a threshold."""
 NUMBER = (int, float)
 CHECK: dict[str, tuple[type, ...]] = {
-    "latency_ms": (float, type(None)),
+    "latency_ms": (float, type(None)), "flip_rate": NUMBER, "kl_divergence": NUMBER,
+    "reference_sqnr_db": NUMBER,
     "images": (int,), "top1": NUMBER, "top5": NUMBER, "top1_drop": NUMBER, "step_drop": NUMBER,
     "agreement": NUMBER, "sqnr_db": NUMBER, "max_logit_error": NUMBER,
     "confidence_interval": (list,), "required": (bool,), "evidence": (str,), "verdict": (str,),
@@ -234,7 +235,7 @@ def test_another_range_rule_repeats_what_depends_on_it(made: Any) -> None:
     assert done.code == 0, done.err
     # The calibration pass is not repeated; both bundles have the same bytes, so the same logits.
     assert new_entries(made, before) == {
-        "quantize": 1, "lower": 1, "compile": 2, "outputs": 3, "verdicts": 3
+        "quantize": 1, "lower": 1, "compile": 2, "outputs": 4, "verdicts": 3
     }  # fmt: skip
     cached = {s["name"]: s["cached"] for s in made.report()["stages"]}
     assert cached == {name: name not in ("quantize", "lower", "compile") for name in cached}
@@ -500,7 +501,7 @@ def test_a_wrong_recipe_names_its_lines(lab: Any, pipeline: Any, tmp_path: Path)
     done = pipeline("run", recipe)
     assert done.code == 2
     assert done.err == (
-        f"error: {recipe}:8: quantize.data_type: unknown 'uint9'; did you mean 'uint8'?\n"
+        f"error: {recipe}:9: quantize.data_type: unknown 'uint9'; did you mean 'uint8'?\n"
     )
 
 

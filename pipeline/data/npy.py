@@ -58,6 +58,10 @@ class NpyImages:
             self.class_count = len(listed[1])
         self._width = len(str(len(self._images) - 1))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process maps the files anew, rather than being sent the images."""
+        return NpyImages, (self.folder.absolute(),)
+
     def listing(self) -> list[Item]:
         """Every row."""
         return [Item(f"{n:0{self._width}}", label) for n, label in enumerate(self._labels)]

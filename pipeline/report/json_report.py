@@ -51,6 +51,7 @@ def build_report(
                 "artifact": _artifact(stage.artifact, job.artifacts),
                 "check": _finite(stage.check.to_json()),
                 "details": dict(stage.details),
+                "options": dict(stage.options),
             }
             for stage in result.stages
         ],

@@ -125,7 +125,7 @@ def _device_view(gap: Mapping[str, Any]) -> str:
     return (
         f"with pictures as the board's own program prepares them top-1 is {_percent(gap['top1'])}: "
         f"{lost:.2f} points lost, between {low:.2f} and {high:.2f} at {gap['confidence']:.0%} "
-        "(only reported)"
+        "(no part of the verdict)"
     )
 
 

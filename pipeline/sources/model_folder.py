@@ -35,6 +35,8 @@ class Origin(BaseModel):
     """Name of the weights file, without its folder."""
     training: TrainOptions | None = None
     """How the model was trained, when it was trained here."""
+    license: str | None = None
+    """Of the published weights, as their source declares it."""
 
 
 class Published(BaseModel):

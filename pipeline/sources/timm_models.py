@@ -31,6 +31,7 @@ class Configuration:
     hub_file: str | None
     num_classes: int
     classifier: str | None
+    license: str | None
     data: dict[str, Any]
 
     def preprocess(self) -> Preprocess:
@@ -97,6 +98,7 @@ def configuration(name: str) -> Configuration:
         hub_file=config.hf_hub_filename or None,
         num_classes=config.num_classes,
         classifier=layer[0] if isinstance(layer, list | tuple) else layer,
+        license=config.license,
         data=data.resolve_data_config(pretrained_cfg=vars(config)),
     )
 

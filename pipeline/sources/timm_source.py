@@ -18,6 +18,7 @@ PUBLISHED: dict[str, Published] = {
     for name, top1, top5 in (
         ("inception_v4.tf_in1k", 0.80144, 0.94982),
         ("mobilenetv2_100.ra_in1k", 0.72910, 0.91000),
+        ("resnet50.tv_in1k", 0.76156, 0.92866),
     )
 }
 """What timm measured with the preprocessing of its configurations."""
@@ -55,6 +56,7 @@ def identity(model: recipe.Model, weights: Path | None) -> dict[str, Any]:
         else {"file": digest_of_file(weights)}
     )
     return {
+        "description": 2,
         "source": model.source,
         "name": model.name,
         "num_classes": model.num_classes,
@@ -98,7 +100,9 @@ def produce(
         progress,
         sha256=file.sha256,
         num_classes=num_classes,
-        origin=Origin(hub=repository, commit=file.commit, file=file.path.name),
+        origin=Origin(
+            hub=repository, commit=file.commit, file=file.path.name, license=config.license
+        ),
         preprocess=preprocess,
         published=PUBLISHED.get(config.name) if model.revision is None else None,
     )

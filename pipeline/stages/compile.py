@@ -27,7 +27,7 @@ def _options(settings: Settings) -> Mapping[str, Any]:
     assert settings.target is not None
     assert settings.handover is not None
     handover, recipe = settings.handover, settings.recipe.recipe
-    own = _own_metafile(settings)
+    own = own_metafile(settings)
     return {
         "target": settings.target.name,
         "delegate": handover.delegate,
@@ -37,20 +37,21 @@ def _options(settings: Settings) -> Mapping[str, Any]:
         "interface": recipe.compile.model_dump(
             mode="json", include={"preprocess", "dequantize_outputs", "output_format"}
         ),
-        "labels": recipe.data.evaluation.dataset,
+        **settings.label_options,
     }
 
 
-def _own_metafile(settings: Settings) -> Path | None:
+def own_metafile(settings: Settings) -> Path | None:
+    """The user's metafile, where the recipe names one."""
     name = settings.recipe.recipe.compile.metafile
     return None if name is None else settings.recipe.folder / name
 
 
 def _stand_in(settings: Settings) -> str | None:
     """An NPU model cannot be run here. The integer TFLite it is compiled from predicts it; where the
-    toolkit quantizes by itself, our own quantization does."""
+    toolkit quantizes by itself, a replay of its own table does, which is made with the model."""
     assert settings.handover is not None
-    return {"tflite": "lower", "onnx": "quantize"}.get(settings.handover.form)
+    return "lower" if settings.handover.form == "tflite" else None
 
 
 def _against(settings: Settings) -> str | None:
@@ -60,7 +61,6 @@ def _against(settings: Settings) -> str | None:
 
 
 def _make(work: Work) -> Mapping[str, Any]:
-    from pipeline.data.class_names import class_names
     from pipeline.graph.file import class_count, load_graph
     from pipeline.quant.plan import load_plan
     from pipeline.synap.companions import write_companions
@@ -84,12 +84,11 @@ def _make(work: Work) -> Mapping[str, Any]:
             folder=work.folder,
             bundle=BUNDLE,
             progress=work.progress,
+            graph=work.taken["float"] if handover.form == "onnx" else None,
         )
     crops, _ = next(work.samples.calibration.crops(settings.model_input, 1, workers=1))
     base = work.taken["base"]
-    labels = class_names(
-        settings.recipe.recipe.data.evaluation.dataset, class_count(load_graph(base), str(base))
-    )
+    labels = settings.labels(class_count(load_graph(base), str(base)))
     write_companions(work.folder, BUNDLE, labels, crops[0])
     return details
 
@@ -97,7 +96,7 @@ def _make(work: Work) -> Mapping[str, Any]:
 def _hand_over(work: Work, form: str, plan: "Plan") -> "Handed":
     from pipeline.synap.hand_over import hand_over_onnx, hand_over_tflite
 
-    recipe, own = work.settings.recipe.recipe, _own_metafile(work.settings)
+    recipe, own = work.settings.recipe.recipe, own_metafile(work.settings)
     if form == "tflite":
         tflite = work.taken["tflite"]
         return hand_over_tflite(work.folder, tflite, plan.normalization, recipe.compile, own)
@@ -109,7 +108,7 @@ def _hand_over(work: Work, form: str, plan: "Plan") -> "Handed":
 
 STAGE = Stage(
     name="compile",
-    version=2,
+    version=3,
     takes=("base", "plan", "qdq", "tflite"),
     gives=GIVES,
     artifact="bundle",

@@ -87,7 +87,9 @@ class Stage:
     """What of the recipe the result depends on, defaults included, as JSON data."""
     make: Callable[[Work], Mapping[str, Any]]
     """Make the results; what it returns is recorded as details, as JSON data. `faults` in it are
-    what is wrong with the result, in words; with any the check fails."""
+    what is wrong with the result, in words; with any the check fails. `stand_in` in them is what
+    predicts an artifact that cannot be run here: `file` and `format` of something else that was made
+    with it, or the `reason` that there is nothing, for which the check is SKIPPED."""
     samples: tuple[SetName, ...] = ()
     """The sets of images it reads."""
     tools: tuple[str, ...] = field(default=())

@@ -30,7 +30,7 @@ from pipeline.synap.model_info import read_model_info, require_quantized
 from pipeline.targets import Target
 
 if TYPE_CHECKING:
-    from pipeline.quant.plan import Plan, TensorPlan
+    from pipeline.inspect.schemes import Grid
 
 SCALE_TOLERANCE = 1e-4
 """Scales pass through text and float32 on their way."""
@@ -50,9 +50,7 @@ class Built:
     """What could not be seen from here."""
 
 
-def check_build(
-    model: Path, listings: Sequence[Path], handed: Handed, plan: "Plan", target: Target
-) -> Built:
+def check_build(model: Path, listings: Sequence[Path], handed: Handed, target: Target) -> Built:
     """Hold the toolkit's results against what it was given. Raises StageError for an unreadable
     bundle."""
     bundle = read_bundle(model)
@@ -76,9 +74,10 @@ def check_build(
         else:
             look(f"built for {target.toolkit_name}", _same_target(hardware, target))
         look("input and output quantized", _quantized(subgraph, handed))
-        if not handed.by_toolkit and not faults:
+        if handed.ends is not None and not faults:
             look(
-                "scales, zero points and means as handed over", _as_planned(subgraph, handed, plan)
+                "scales, zero points and means as handed over",
+                _as_handed(subgraph, handed, handed.ends),
             )
     version = None
     try:
@@ -141,12 +140,11 @@ def _quantized(subgraph: Subgraph, handed: Handed) -> Iterator[str]:
             )
 
 
-def _as_planned(subgraph: Subgraph, handed: Handed, plan: "Plan") -> Iterator[str]:
+def _as_handed(subgraph: Subgraph, handed: Handed, ends: "tuple[Grid, Grid]") -> Iterator[str]:
     image, scores = subgraph.inputs[0], subgraph.outputs[0]
-    planned = list(plan.activations.values())
-    yield from _same_scale("input", image, planned[0])
+    yield from _same_scale("input", image, ends[0])
     if scores.quantizer not in (None, "none"):
-        yield from _same_scale("output", scores, planned[-1])
+        yield from _same_scale("output", scores, ends[1])
     given = (handed.metafile.inputs or ())[0]
     for name, ours, theirs in (
         ("means", given.means, image.mean),
@@ -159,7 +157,7 @@ def _as_planned(subgraph: Subgraph, handed: Handed, plan: "Plan") -> Iterator[st
             yield f"the input's {name} came back as {theirs}, {ours} was handed over"
 
 
-def _same_scale(kind: str, tensor: Tensor, planned: "TensorPlan") -> Iterator[str]:
+def _same_scale(kind: str, tensor: Tensor, given: "Grid") -> Iterator[str]:
     found = tensor.quantize
     if found is None or found.scale is None:
         yield f"the {kind} is quantized, but its meta has no scale"
@@ -167,12 +165,12 @@ def _same_scale(kind: str, tensor: Tensor, planned: "TensorPlan") -> Iterator[st
     scale, zero = _all(found.scale)[0], _all(found.zero_point or 0)[0]
     # The toolkit may keep int8 as uint8 or the other way round: the same integers, 128 apart.
     signed = _SIGNED.get(str(found.qtype), str(found.qtype))
-    shift = {("int8", "uint8"): 128, ("uint8", "int8"): -128}.get((planned.data_type, signed), 0)
-    expected = planned.zero_point[0] + shift
-    if not _close(scale, planned.scale[0]) or int(zero) != expected:
+    shift = {("int8", "uint8"): 128, ("uint8", "int8"): -128}.get((given.dtype, signed), 0)
+    expected = given.zero_point[0] + shift
+    if not _close(scale, given.scale[0]) or int(zero) != expected:
         yield (  # rule 6
             f"the {kind} came back with scale {scale:g} and zero point {zero:g}, "
-            f"{planned.scale[0]:g} and {expected} were handed over: the model was quantized again"
+            f"{given.scale[0]:g} and {expected} were handed over: the model was quantized again"
         )
 
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from pipeline.inspect.schemes import Grid
+
 
 TFLITE = "model.tflite"
 ONNX = "model.onnx"
@@ -45,19 +47,37 @@ class Handed:
     metafile: Metafile
     by_toolkit: bool
     """Whether the toolkit is to quantize the model."""
+    ends: "tuple[Grid, Grid] | None" = None
+    """The integers of input and output, of a model that is not quantized again."""
 
 
 def hand_over_tflite(
     folder: Path, tflite: Path, normalization: Normalization, options: Compile, own: Path | None
 ) -> Handed:
-    """The integer TFLite; `normalization` is its Plan's, `own` a metafile of the user's."""
+    """The integer TFLite; `normalization` is how it was measured, `own` a metafile of the user's."""
     shutil.copyfile(tflite, folder / TFLITE)
     generated = Metafile(
         delegate="npu",
         inputs=(_image(normalization, options),),
         outputs=(_scores(options),),
     )
-    return Handed(TFLITE, "tflite", _write(folder, generated, own, "tflite"), by_toolkit=False)
+    metafile = _write(folder, generated, own, "tflite")
+    return Handed(TFLITE, "tflite", metafile, by_toolkit=False, ends=_ends(tflite))
+
+
+def _ends(tflite: Path) -> "tuple[Grid, Grid]":
+    """What the file itself says of its input and output."""
+    from pipeline.inspect.content import Damaged
+    from pipeline.inspect.tflite_model import read_tflite
+
+    try:
+        model = read_tflite(tflite.read_bytes())
+    except Damaged as error:
+        raise StageError(f"is not a readable TFLite model: {error}", where=str(tflite)) from None
+    ends = [tensor.grid for tensor in (*model.inputs, *model.outputs)]
+    if len(ends) != 2 or ends[0] is None or ends[1] is None:
+        raise StageError("is not quantized from one input to one output", where=str(tflite))
+    return ends[0], ends[1]
 
 
 def hand_over_onnx(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.progress import Progress
 from pipeline.synap.build_check import check_build
 from pipeline.synap.hand_over import METAFILE, Handed
+from pipeline.synap.own_quantization import look_at_table
 from pipeline.synap.toolkit_find import Toolkit
 from pipeline.synap.toolkit_run import run_toolkit
 from pipeline.targets import Target
@@ -26,14 +27,17 @@ def build_for_npu(
     toolkit: Toolkit,
     target: Target,
     handed: Handed,
-    plan: "Plan",
+    plan: "Plan | None",
     folder: Path,
     bundle: str,
     progress: Progress,
+    graph: Path | None = None,
 ) -> Mapping[str, Any]:
     """Make `bundle` in `folder`; the toolkit's version and all faults of what it made.
 
-    Raises StageError where the toolkit fails or leaves something that is no bundle.
+    `graph` is the float Graph and `plan` our quantization of it, where the toolkit quantizes by itself;
+    `stand_in` in the result then says what predicts the model (own_quantization.py), or why nothing
+    does. Raises StageError where the toolkit fails or leaves something that is no bundle.
     """
     done = run_toolkit(
         toolkit,
@@ -45,11 +49,18 @@ def build_for_npu(
         log_path=folder / "toolkit.log",
         progress=progress,
     )
-    built = check_build(done.model, done.listings, handed, plan, target)
+    built = check_build(done.model, done.listings, handed, target)
     done.model.replace(folder / bundle)
-    return {
+    details: dict[str, Any] = {
         "toolkit_version": built.toolkit_version,
         "faults": list(built.faults),
         "verified": list(built.verified),
         "not_verified": list(built.not_verified),
     }
+    if graph is None or plan is None:
+        return details
+    own = look_at_table(done.listings, graph, plan, folder)
+    details["faults"] += own.faults
+    details["verified"] += own.verified
+    details["not_verified"] += own.not_verified
+    return {**details, "stand_in": dict(own.stand_in)}

@@ -32,7 +32,7 @@ VIEW = Preprocess(size=75, crop=1.0)
 
 def stage(name: str, cached: bool = False, size: int = 43_000_000, **check: Any) -> StageResult:
     artifact = Artifact(Path("/results/.store/x/model.onnx"), "onnx", "a" * 64, size)
-    return StageResult(name, cached, 12.345, 800.5, artifact, replace(CHECK, **check), {"n": 1})
+    return StageResult(name, cached, 12.345, 800.5, artifact, replace(CHECK, **check), {"n": 1}, {})
 
 
 def report_of(

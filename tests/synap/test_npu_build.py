@@ -292,9 +292,9 @@ def test_a_bundle_that_differs_from_what_was_handed_over(
     build(stand_ins, tmp_path / "b", handed, model.plan)
     bundle, out = tmp_path / "b" / "model.synap", tmp_path / "b" / "out"
     listings = [out / "model_info.txt"]
-    assert check_build(bundle, listings, handed, model.plan, load_target("sl1680")).faults == ()
+    assert check_build(bundle, listings, handed, load_target("sl1680")).faults == ()
     respelled(bundle, change)
-    found = check_build(bundle, listings, handed, model.plan, load_target("sl1680"))
+    found = check_build(bundle, listings, handed, load_target("sl1680"))
     assert any(said in fault for fault in found.faults), found.faults
 
 
@@ -308,7 +308,7 @@ def test_hardware_of_an_unknown_number_is_said_to_be_unseen(
     bundle = tmp_path / "b" / "model.synap"
     respelled(bundle, in_model(36, (0x77).to_bytes(4, "little")))
     listings = [tmp_path / "b" / "out" / "model_info.txt"]
-    found = check_build(bundle, listings, handed, model.plan, load_target("sl1680"))
+    found = check_build(bundle, listings, handed, load_target("sl1680"))
     assert found.faults == ()
     assert any("hardware is not known" in line for line in found.not_verified)
 

@@ -7,8 +7,9 @@ the documented form. Nothing it writes runs anywhere, and its numbers mean nothi
 code with the package under test.
 
 `SYNAP_STAND_IN` makes it fail: exit1, traceback, long_traceback, hang, killed, disk_full,
-no_output, float, other_target, requantized, no_listing, other_program, silent_version,
-broken_version, spam, left_behind.
+no_output, float, other_target, requantized, no_listing, no_table, other_program, silent_version,
+broken_version, spam, left_behind. `own_table.py` says how to change the table that it leaves where
+it quantizes.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
+from own_table import write_table
 
 VERSION = "3.2.0"
 MODE = os.environ.get("SYNAP_STAND_IN", "")
@@ -131,7 +133,13 @@ def convert(options: argparse.Namespace) -> None:
         target = "SL1640" if target in ("SL1680", "VS680") else "SL1680"
     # A file that is no model at all is compiled too, for tests that only look at the call.
     own = tensors_of(model) if model.read_bytes()[4:8] == b"TFL3" else [{}, {}]
-    write_results(out, meta, target, quantized, by_toolkit and MODE != "float", own)
+    write_results(out, meta, target, quantized, own)
+    if by_toolkit and MODE not in ("float", "no_table"):
+        folder = Path(options.meta).parent
+        write_table(out / "quantization_info.yaml", model, meta, folder, VERSION)
+        # "`quantization_entropy.txt` (kl_divergence only)"
+        if meta["quantization"].get("algorithm") == "kl_divergence":
+            (out / "quantization_entropy.txt").write_text("conv1 0.0\n")
 
 
 def load_meta(path: Path) -> dict[str, Any]:
@@ -311,7 +319,6 @@ def write_results(
     meta: dict[str, Any],
     target: str,
     quantized: bool,
-    by_toolkit: bool,
     own: list[dict[str, Any]],
 ) -> None:
     """Shapes are the metafile's or the model's, or made up where neither names any."""
@@ -345,13 +352,6 @@ def write_results(
         archive.writestr(zipfile.ZipInfo("0/model.json"), json.dumps(description, indent=4))
     if MODE != "no_listing":
         write_listing(out, image, scores)
-    if by_toolkit:
-        (out / "quantization_info.yaml").write_text(
-            f"Model converted with SyNAP toolkit {VERSION}\nquantize_parameters: made up\n"
-        )
-        # "`quantization_entropy.txt` (kl_divergence only)"
-        if meta["quantization"].get("algorithm") == "kl_divergence":
-            (out / "quantization_entropy.txt").write_text("conv1 0.0\n")
     (out / "build").rmdir()
 
 

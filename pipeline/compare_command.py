@@ -1,0 +1,34 @@
+"""`pipeline compare`: two runs side by side."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_RUN = "A results folder, artifacts/<recipe>/<target>, or its report.json."
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(help=_RUN)],
+    b: Annotated[Path, typer.Argument(help=_RUN)],
+    html: Annotated[Path | None, typer.Option(help="Write a page to this file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Show two runs side by side, and in what they differ; nothing is judged."""
+    from rich.console import Console
+
+    from pipeline.compare_runs import compare_runs
+    from pipeline.report.compare_view import print_comparison, write_page
+
+    comparison = compare_runs(a, b)
+    if html is not None:
+        write_page(comparison, html)
+    if as_json:
+        typer.echo(json.dumps(comparison.to_json(), indent=1))
+        return
+    width = None if sys.stdout.isatty() else 80
+    print_comparison(comparison, Console(width=width, highlight=False))
+    if html is not None:
+        typer.echo(str(html))
