@@ -16,6 +16,7 @@ from pipeline.preflight import find_missing, resolve
 from pipeline.process import cores
 from pipeline.recipe_file import RecipeFile, load_recipe
 from pipeline.report.card import CARD, write_card
+from pipeline.report.html.write import write_report
 from pipeline.report.json_report import build_report
 from pipeline.report.terminal import Terminal, print_results
 from pipeline.shards import HERE, Engine
@@ -83,7 +84,7 @@ def run(job: Job, *, strict: bool, as_json: bool) -> int:
         terminal.note(note)
     results = run_stages(job, samples, handover, store, terminal)
     reports = [build_report(job, result, samples, handover) for result in results]
-    bundles = []
+    bundles, pages = [], []
     for result, report in zip(results, reports, strict=True):
         folder = _results_folder(job, result)
         with (
@@ -92,6 +93,7 @@ def run(job: Job, *, strict: bool, as_json: bool) -> int:
         ):
             bundle = _publish(result, folder)
             write_text(folder / "report.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
+            pages.append(write_report(job, result, report, samples, store, terminal, folder))
             if bundle is None:
                 (folder / CARD).unlink(missing_ok=True)
             else:
@@ -101,7 +103,7 @@ def run(job: Job, *, strict: bool, as_json: bool) -> int:
     if as_json:
         print(json.dumps(reports if len(reports) > 1 else reports[0], indent=1))
     else:
-        print_results(results, bundles, handover.fallback)
+        print_results(results, bundles, pages, handover.fallback)
     for result in results:
         if result.failure is not None:
             name = result.target.name if result.target else ""

@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import Artifact
 from pipeline.data.device_view import DeviceView
-from pipeline.evaluate import LOGITS, outputs_of
-from pipeline.progress import Progress
-from pipeline.shards import Engine
+from pipeline.evaluate import LOGITS, Evaluator
 from pipeline.stages.stage import Settings
-from pipeline.store import Entry, Store
+from pipeline.store import Entry
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,17 +30,14 @@ def deployment_gap(
     samples: "Samples",
     own: Sequence[Entry],
     settings: Settings,
-    store: Store,
-    threads: int,
-    progress: Progress,
-    engine: Engine,
+    evaluator: Evaluator,
 ) -> dict[str, Any]:
     """Top-1 of the artifact with pictures as the board prepares them, as JSON data; `own` are its
     logits on the same samples with the model's own preprocessing. `gap` is what is lost, a fraction,
     and its interval is two-sided, each end at `confidence`."""
     preprocess = settings.model_input
     view = DeviceView(size=preprocess.size, convert=True)
-    entry = outputs_of(artifact, samples, preprocess, store, threads, progress, view, engine)
+    entry = evaluator.outputs(artifact, samples, preprocess, view)
     offset = settings.recipe.recipe.model.label_offset
     fields = {
         "version": VERSION,
@@ -55,7 +50,7 @@ def deployment_gap(
     def build(folder: Path) -> Mapping[str, Any]:
         return {"gap": _compare([entry], own, samples.labels() + offset)}
 
-    return dict(store.get("gaps", fields, build).about["gap"])
+    return dict(evaluator.store.get("gaps", fields, build).about["gap"])
 
 
 def _compare(

@@ -15,13 +15,15 @@ from pipeline.check.result import Check, skipped, with_faults
 from pipeline.data.preprocess import Preprocess
 from pipeline.deployment_gap import deployment_gap
 from pipeline.errors import NoFormError, PipelineError
+from pipeline.evaluate import Evaluator
 from pipeline.looks import Looks, Outputs
 from pipeline.process import measured, version_of
 from pipeline.progress import Progress
+from pipeline.published_check import held_to_published
 from pipeline.recipe_file import RecipeFile
 from pipeline.shards import HERE, Engine
 from pipeline.sources.model_folder import read_description
-from pipeline.stage_check import check_stage
+from pipeline.stage_check import Made, check_stage
 from pipeline.stages.stage import Settings, Stage, Work
 from pipeline.store import Entry, Store
 from pipeline.synap.handover import Handover
@@ -201,35 +203,62 @@ def _advance(
     state = replace(state, settings=_with_preprocess(state))
     file = stage.gives[stage.artifact]
     artifact = Artifact(entry.path(file), stage.format, entry.sha256(file), entry.size(file))
-    looks = _looks(job, samples)
     details = dict(entry.about["details"])
-    own_stand_in = _own_stand_in(entry)
     with system_errors_explained(f"checking {stage.name}", job.artifacts):
-        outputs, check = check_stage(
-            stage, artifact, state.settings, state.outputs, looks, store, job.threads, progress, job.engine,
-            own_stand_in,
-        )  # fmt: skip
-        runs = own_stand_in if isinstance(own_stand_in, Artifact) else artifact
-        state = replace(state, artifacts={**state.artifacts, stage.name: runs})
-        if outputs is not None:
-            state = replace(state, outputs={**state.outputs, stage.name: outputs})
-        wanted = stage.per_target and job.recipe.recipe.compile.device_view
-        # The logits of a board are not those of what is run here in the model's place.
-        of_another = own_stand_in is not None and check.evidence == "board"
-        if wanted and outputs is not None and not of_another:
-            runs_here = stage.stand_in(state.settings) or stage.name
-            seen = looks.ends.index(check.images) + 1
-            details["device_view"] = deployment_gap(
-                state.artifacts[runs_here], looks.first(seen), state.outputs[runs_here].first(seen),
-                state.settings, store, job.threads, progress, job.engine,
-            )  # fmt: skip
-    about = entry.about
-    check = with_faults(check, details.get("faults", ()))
+        made = Made(stage, artifact, _own_stand_in(entry))
+        evaluator = Evaluator(store, job.threads, progress, job.engine)
+        state, check = _judge(job, made, state, samples, evaluator)
+        gap = _gap(job, made, check, state, samples, evaluator)
+    if gap is not None:
+        details["device_view"] = gap
     result = StageResult(
-        stage.name, entry.cached, about["seconds"], about["peak_rss_mb"], artifact, check,
-        details, entry.fields["options"],
+        stage.name, entry.cached, entry.about["seconds"], entry.about["peak_rss_mb"], artifact,
+        with_faults(check, details.get("faults", ())), details, entry.fields["options"],
     )  # fmt: skip
     return state, result
+
+
+def _judge(
+    job: Job, made: Made, state: _State, samples: "SampleSets", evaluator: Evaluator
+) -> tuple[_State, Check]:
+    """The verdict on what a stage made, and its logits for the stages behind it."""
+    name = made.stage.name
+    outputs, check = check_stage(
+        made, state.settings, state.outputs, _looks(job, samples), evaluator
+    )
+    if made.stage is job.stages[0]:
+        model = state.results.get("model")
+        folder = None if model is None else model[0]
+        check = held_to_published(check, state.settings, folder, samples.evaluation)
+    runs_here = made.stand_in if isinstance(made.stand_in, Artifact) else made.artifact
+    state = replace(state, artifacts={**state.artifacts, name: runs_here})
+    if outputs is not None:
+        state = replace(state, outputs={**state.outputs, name: outputs})
+    return state, check
+
+
+def _gap(
+    job: Job,
+    made: Made,
+    check: Check,
+    state: _State,
+    samples: "SampleSets",
+    evaluator: Evaluator,
+) -> dict[str, Any] | None:
+    """What the board's way of preparing pictures costs the compiled model, or what stands in for it."""
+    if not made.stage.per_target or not job.recipe.recipe.compile.device_view:
+        return None
+    runs_here = made.stage.stand_in(state.settings) or made.stage.name
+    if runs_here == made.stage.name and check.evidence == "board":
+        return None  # the logits at hand are not those of anything that is run here
+    if runs_here not in state.outputs:
+        return None
+    looks = _looks(job, samples)
+    seen = looks.ends.index(check.images) + 1
+    return deployment_gap(
+        state.artifacts[runs_here], looks.first(seen), state.outputs[runs_here].first(seen),
+        state.settings, evaluator,
+    )  # fmt: skip
 
 
 def _own_stand_in(entry: Entry) -> Artifact | str | None:

@@ -1,6 +1,7 @@
 """The logits of an artifact on a set of images, computed once and kept in the store."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,42 +27,50 @@ INPUT_VERSION = 1
 LOGITS = "logits.npy"
 
 
-def outputs_of(
-    artifact: Artifact,
-    samples: "Samples",
-    preprocess: Preprocess,
-    store: Store,
-    threads: int,
-    progress: Progress,
-    device: DeviceView | None = None,
-    engine: Engine = HERE,
-) -> Entry:
-    """Run the artifact on every image, in order; the entry's `logits.npy` is float32 `[N, C]`.
+@dataclass(frozen=True)
+class Evaluator:
+    """Runs artifacts on images and keeps their logits."""
 
-    With `device` the images are cropped and their bytes assigned as the board does it. Neither
-    threads nor engine are in the key: they change nothing that matters (see `shards.py`).
-    """
-    tools = RUNNERS[artifact.format][1]
-    fields = {
-        "version": OUTPUTS_VERSION,
-        "artifact": artifact.sha256,
-        "format": artifact.format,
-        "samples": samples.digest,
-        "preprocess": preprocess.model_dump(mode="json"),
-        "tools": {name: version_of(name) for name in tools},
-    }
-    if device is not None:
-        fields |= {"device": device.geometry, "device_input": INPUT_VERSION}
+    store: Store
+    threads: int
+    progress: Progress
+    engine: Engine = HERE
 
-    def build(folder: Path) -> Mapping[str, Any]:
-        import numpy as np
+    def outputs(
+        self,
+        artifact: Artifact,
+        samples: "Samples",
+        preprocess: Preprocess,
+        device: DeviceView | None = None,
+    ) -> Entry:
+        """Run the artifact on every image, in order; the entry's `logits.npy` is float32 `[N, C]`.
 
-        logits = run_on(artifact, samples, preprocess, threads, progress, device, engine)
-        with atomic_path(folder / LOGITS) as temporary, temporary.open("wb") as stream:
-            np.save(stream, logits)
-        return {}
+        With `device` the images are cropped and their bytes assigned as the board does it. Neither
+        threads nor engine are in the key: they change nothing that matters (see `shards.py`).
+        """
+        tools = RUNNERS[artifact.format][1]
+        fields = {
+            "version": OUTPUTS_VERSION,
+            "artifact": artifact.sha256,
+            "format": artifact.format,
+            "samples": samples.digest,
+            "preprocess": preprocess.model_dump(mode="json"),
+            "tools": {name: version_of(name) for name in tools},
+        }
+        if device is not None:
+            fields |= {"device": device.geometry, "device_input": INPUT_VERSION}
 
-    return store.get("outputs", fields, build)
+        def build(folder: Path) -> Mapping[str, Any]:
+            import numpy as np
+
+            logits = run_on(
+                artifact, samples, preprocess, self.threads, self.progress, device, self.engine
+            )
+            with atomic_path(folder / LOGITS) as temporary, temporary.open("wb") as stream:
+                np.save(stream, logits)
+            return {}
+
+        return self.store.get("outputs", fields, build)
 
 
 def run_on(

@@ -42,7 +42,7 @@ def evaluate(
     from pipeline.check.judge import judge
     from pipeline.data.datasets import dataset_named
     from pipeline.data.device_view import DeviceView
-    from pipeline.evaluate import LOGITS, outputs_of
+    from pipeline.evaluate import LOGITS, Evaluator
     from pipeline.recipe import Thresholds
     from pipeline.runners.declared import preprocess_for
 
@@ -63,14 +63,13 @@ def evaluate(
     store = Store(artifacts.resolve() / ".store", terminal.note)
     samples = _images_in(dataset_named(dataset), data, images, store, terminal)
     artifact = Artifact(file, format, digest_of_path(file), file.stat().st_size)
+    evaluator = Evaluator(store, threads or cores(), terminal, engine)
     reference = None
 
     def check(device: DeviceView | None) -> dict[str, Any]:
         nonlocal reference
         with system_errors_explained(f"running {file.name}", store.root.parent):
-            entry = outputs_of(
-                artifact, samples, preprocess, store, threads or cores(), terminal, device, engine
-            )
+            entry = evaluator.outputs(artifact, samples, preprocess, device)
         logits = np.load(entry.path(LOGITS), allow_pickle=False)
         _explain_offset(logits.shape[1], samples, label_offset, terminal)
         result = judge(

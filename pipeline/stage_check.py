@@ -2,6 +2,7 @@
 reference, on as many of them as the verdict takes."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from pipeline.artifact import Artifact
 from pipeline.board.board import Board
@@ -9,54 +10,44 @@ from pipeline.board.outputs import board_of, board_outputs, median_latency
 from pipeline.check.gate import decide
 from pipeline.check.result import Check, Evidence, skipped
 from pipeline.check.verdicts import judge_stored
-from pipeline.evaluate import LOGITS, outputs_of
+from pipeline.evaluate import LOGITS, Evaluator
 from pipeline.looks import Looks, Outputs
-from pipeline.progress import Progress
 from pipeline.recipe import Thresholds
-from pipeline.shards import Engine
 from pipeline.stages import REFERENCE
 from pipeline.stages.stage import Settings, Stage
-from pipeline.store import Entry, Store
+from pipeline.store import Entry
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a stage made. `stand_in` is what it made to be run in the artifact's place, or why it has
+    nothing for that, so that only a board can run it."""
+
+    stage: Stage
+    artifact: Artifact
+    stand_in: Artifact | str | None = None
 
 
 def check_stage(
-    stage: Stage,
-    artifact: Artifact,
+    made: Made,
     settings: Settings,
     earlier: Mapping[str, Outputs],
     looks: Looks,
-    store: Store,
-    threads: int,
-    progress: Progress,
-    engine: Engine,
-    own_stand_in: Artifact | str | None = None,
+    evaluator: Evaluator,
 ) -> tuple[Outputs | None, Check]:
     """The artifact's outputs and the verdict on them; `earlier` are those of the stages before, in
-    their order. `own_stand_in` is what the stage made to be run in the artifact's place, or why it
-    has none, so that only a board can run it."""
-    board = _board(stage, settings)
+    their order."""
+    stage, board = made.stage, _board(made.stage, settings)
     thresholds: Thresholds = getattr(settings.recipe.recipe.checks, stage.name)
-    if board is None and isinstance(own_stand_in, str):
-        return None, skipped(own_stand_in, thresholds, "predicted")
-    outputs, evidence = _outputs(
-        stage,
-        artifact,
-        settings,
-        earlier,
-        looks,
-        board,
-        store,
-        threads,
-        progress,
-        engine,
-        own_stand_in,
-    )
+    if board is None and isinstance(made.stand_in, str):
+        return None, skipped(made.stand_in, thresholds, "predicted")
+    outputs, evidence = _outputs(made, settings, earlier, looks, board, evaluator)
     against = stage.against(settings) or next(reversed([*earlier]), None)
     is_reference = stage.name == REFERENCE
     for look in range(1, len(looks.ends) + 1):
         logits = outputs.first(look)
         check = judge_stored(
-            store,
+            evaluator.store,
             looks.first(look),
             logits=logits,
             before=_first(None if against is None else earlier[against], look),
@@ -74,37 +65,29 @@ def check_stage(
 
 
 def _outputs(
-    stage: Stage,
-    artifact: Artifact,
+    made: Made,
     settings: Settings,
     earlier: Mapping[str, Outputs],
     looks: Looks,
     board: Board | None,
-    store: Store,
-    threads: int,
-    progress: Progress,
-    engine: Engine,
-    own_stand_in: Artifact | str | None,
+    evaluator: Evaluator,
 ) -> tuple[Outputs, Evidence]:
     """The logits of the artifact itself, on a board or here, or of what stands in for it."""
     preprocess = settings.model_input
     if board is not None:
+        store, progress = evaluator.store, evaluator.progress
         return Outputs(
             looks,
-            lambda part: board_outputs(artifact, part, preprocess, store, board, progress),
+            lambda part: board_outputs(made.artifact, part, preprocess, store, board, progress),
         ), "board"
-    stand_in = stage.stand_in(settings)
+    stand_in = made.stage.stand_in(settings)
     if stand_in is not None:
         return earlier[stand_in], "predicted"
     evidence: Evidence = "measured"
-    if isinstance(own_stand_in, Artifact):
-        artifact, evidence = own_stand_in, "predicted"
-    return Outputs(
-        looks,
-        lambda part: outputs_of(
-            artifact, part, preprocess, store, threads, progress, engine=engine
-        ),
-    ), evidence
+    artifact = made.artifact
+    if isinstance(made.stand_in, Artifact):
+        artifact, evidence = made.stand_in, "predicted"
+    return Outputs(looks, lambda part: evaluator.outputs(artifact, part, preprocess)), evidence
 
 
 def _first(outputs: Outputs | None, parts: int) -> tuple[Entry, ...] | None:

@@ -110,7 +110,7 @@ REQUIRED = ("weights", "export", "quantize", "compile")
 NUMBER = (int, float)
 CHECK: dict[str, tuple[type, ...]] = {
     "latency_ms": (float, type(None)), "flip_rate": NUMBER, "kl_divergence": NUMBER,
-    "reference_sqnr_db": NUMBER,
+    "reference_sqnr_db": NUMBER, "published": (str, type(None)),
     "images": (int,), "top1": NUMBER, "top5": NUMBER, "top1_drop": NUMBER, "step_drop": NUMBER,
     "agreement": NUMBER, "sqnr_db": NUMBER, "max_logit_error": NUMBER,
     "confidence_interval": (list,), "required": (bool,), "evidence": (str,), "verdict": (str,),

@@ -34,6 +34,8 @@ class Check:
     reason: str
     latency_ms: float | None = None
     """Median inference time on a board."""
+    published: Verdict | None = None
+    """How the top-1 stands to the one that the model's makers published, where there is one."""
     flip_rate: float | None = None
     kl_divergence: float | None = None
     """In nats."""

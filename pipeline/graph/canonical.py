@@ -35,7 +35,7 @@ def canonicalize(model: "ir.Model") -> None:
 
     passes.ShapeInferencePass()(model)  # of models that come without the shapes in between
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-    _remove_dropout(model.graph)
+    remove_dropout(model.graph)
     passes.IdentityEliminationPass()(model)
     fold_batch_norms(model.graph)
     passes.RemoveUnusedNodesPass()(model)
@@ -85,7 +85,8 @@ def _values(graph: "ir.Graph") -> "list[ir.Value]":
     return [*graph.inputs, *made]
 
 
-def _remove_dropout(graph: "ir.Graph") -> None:
+def remove_dropout(graph: "ir.Graph") -> None:
+    """Dropout does nothing when a model is not being trained."""
     import onnx_ir as ir
 
     for node in list(graph):

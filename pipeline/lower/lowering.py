@@ -88,7 +88,17 @@ class Lowering:
     def result(self, node: "ir.Node") -> Tensor:
         """A new tensor for what a node gives, behind an activation that is fused into it."""
         value = result_of(node)
-        return self._add(value, self.planned(node, value))
+        planned, own = (
+            self.planned(node, value),
+            self.plan.activations.get(node.outputs[0].name or ""),
+        )
+        if own is not None and (own.scale, own.zero_point) != (planned.scale, planned.zero_point):
+            raise NoTfliteForm(
+                node,
+                f"the Plan has its result in other integers than the activation behind it, "
+                f"{value.name}; TFLite computes both at once",
+            )
+        return self._add(value, planned)
 
     def between(self, like: Tensor, suffix: str, shape: Sequence[int], result: Tensor) -> Tensor:
         """A new tensor on the way to `result` in the scale of `like`, named after it."""

@@ -6,7 +6,7 @@ from pipeline.lower.layout import stored_axis
 from pipeline.lower.lowering import Lowering, NoTfliteForm, input_of, static_shape
 from pipeline.lower.model_file import Tensor
 from pipeline.lower.padding import lowest_integer, padded, surrounded, window_of
-from pipeline.lower.rules import require_same_scale
+from pipeline.lower.rules import FINEST_AVERAGE, require_coarse_result, require_same_scale
 from pipeline.lower.shapes import emit_strided_slice
 from pipeline.lower.window import Window
 
@@ -19,13 +19,30 @@ def lower_max_pool(low: Lowering, node: "ir.Node") -> None:
     if len(node.outputs) > 1 and node.outputs[1].uses():
         raise NoTfliteForm(node, "its indices are used")
     source, result, window = _pool(low, node)
+    require_same_scale(node, source, result)
     image, padding = padded(low, source, result, window, lowest_integer(source))
     _emit(low, "MAX_POOL_2D", image, result, window, padding)
 
 
 def lower_average_pool(low: Lowering, node: "ir.Node") -> None:
-    """The mean under the window, of the padding too if that counts."""
+    """The mean under the window, of the padding too if that counts.
+
+    The kernel rounds it to the input's integers; where the Plan has other ones for the result, they
+    are made of those.
+    """
     source, result, window = _pool(low, node)
+    if source.quantization == result.quantization:
+        _average(low, node, source, result, window)
+        return
+    require_coarse_result(node, [source], result, FINEST_AVERAGE)
+    mean = low.between(source, "mean", result.shape, result)
+    _average(low, node, source, mean, window)
+    low.emit("QUANTIZE", [mean], result, low.schema.QuantizeOptionsT())
+
+
+def _average(
+    low: Lowering, node: "ir.Node", source: Tensor, result: Tensor, window: Window
+) -> None:
     if node.attributes.get_int("count_include_pad", 0):
         _average_with_padding(low, node, source, result, window)
     elif window.padding is not None:
@@ -57,7 +74,6 @@ def _pool(low: Lowering, node: "ir.Node") -> tuple[Tensor, Tensor, Window]:
     if len(static_shape(input_of(node, 0))) != 4:
         raise NoTfliteForm(node, "it does not run over rows and columns")
     result = low.result(node)
-    require_same_scale(node, source, result)
     kernel = node.attributes["kernel_shape"].as_ints()
     window = window_of(node, source, result, kernel)
     if window.rows.dilation > 1 or window.columns.dilation > 1:

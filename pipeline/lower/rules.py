@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 BIAS_TOLERANCE = 1e-6
 """Relative: scales are float32 values, their products are not."""
+FINEST_AVERAGE = 2
+"""How many times finer than its input a mean's scale can be: it is rounded to the input's first, by
+half a step, which is less than one of the result's then."""
 FINEST_SUM = 256
 FINEST_HARD_SWISH = 128
 """How many times finer than its input a result's scale can be: XNNPACK takes sums up to there, and

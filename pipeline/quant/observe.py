@@ -100,7 +100,8 @@ def run_watched(
     batches: Iterable[NDArray[np.uint8]],
     threads: int,
 ) -> Iterator[list[NDArray[np.float32]]]:
-    """Run the graph over batches of crops; of each, the tensors `[N, ...]` in the order asked for.
+    """Run the graph over batches of crops; of each, the tensors in the order asked for: `[N, ...]`,
+    but for those that the model itself puts another axis in front of, as attention does.
 
     The arrays are overwritten by the next batch.
     """
@@ -116,7 +117,8 @@ def run_watched(
     finally:
         while len(outputs) > len(kept):
             outputs.pop()
-    wanted = [name for name in tensors if name != input_name]
+    turned = _without_batch_in_front(session)
+    wanted = [name for name in tensors if name != input_name and name not in turned]
     buffers: dict[str, NDArray[np.float32]] = {}
     rows = 0
     binding = session.io_binding()
@@ -130,9 +132,24 @@ def run_watched(
         views = {name: buffer[: len(images)] for name, buffer in buffers.items()}
         for name, view in views.items():
             binding.bind_output(name, "cpu", 0, np.float32, view.shape, view.ctypes.data)
-        if views:  # else only the input is watched
+        others = [name for name in tensors if name in turned]
+        for name in others:
+            binding.bind_output(name, "cpu")
+        if views or others:  # else only the input is watched
             session.run_with_iobinding(binding)
-        yield [images if name == input_name else views[name] for name in tensors]
+        made = binding.copy_outputs_to_cpu()[len(views) :] if others else []
+        binding.clear_binding_outputs()
+        seen = {input_name: images, **views, **dict(zip(others, made, strict=True))}
+        yield [seen[name] for name in tensors]
+
+
+def _without_batch_in_front(session: "onnxruntime.InferenceSession") -> set[str]:
+    """Outputs of unknown rank, or whose first axis has a size of its own."""
+    return {
+        output.name
+        for output in session.get_outputs()
+        if not output.shape or isinstance(output.shape[0], int)
+    }
 
 
 def _buffers(

@@ -4,8 +4,8 @@ Rules:
  1. The model's input and every float result of a node are quantized, except as 2 says.
  2. A Relu or Clip is fused into the node before it where nothing else reads that node: the
     result before the activation never exists as integers, and its range is the activation's.
- 3. Max pools, average pools, pads, reshapes and the like only move or average integers: their
-    result has the scale of their input. (LiteRT copies raw values through an average pool with
+ 3. Max pools, average pools, pads, reshapes, splits and the like only move or average integers:
+    their results have the scale of their input. (LiteRT copies raw values through an average pool with
     unequal scales and does not complain.)
  4. int8 concatenations share one scale between all branches and the result (TFLite
     specification); uint8 ones may requantize.
@@ -26,6 +26,7 @@ ACTIVATIONS = ("Relu", "Clip")
 FUSES_ACTIVATION = ("Conv", "Gemm", "Add")
 KEEPS_SCALE = (
     "MaxPool", "AveragePool", "Pad", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice",
+    "Split",
 )  # fmt: skip
 WEIGHT_AXIS = {"Conv": 0, "Gemm": 0, "MatMul": 1}
 """Operators with weights as second input, and the axis of the output channels."""
@@ -72,17 +73,17 @@ def place(graph: "ir.Graph", *, concat_shares: bool) -> Placement:
     layer: dict[str, str] = {}
     united: list[list[str]] = []
     for node in graph:
-        result = node.outputs[0]
-        if not _is_float(result) or fused_activation(node) is not None:
-            continue
-        activations.append(_name(result))
-        layer[_name(result)] = _layer_of(node)
-        if node.op_type in FIXED_SCALE:
-            fixed[_name(result)] = node.op_type
-        elif node.op_type in KEEPS_SCALE and node.inputs[0] is not None:
-            source[_name(result)] = _name(node.inputs[0])
-        elif node.op_type == "Concat" and concat_shares:
-            united.append([_name(result), *(_name(v) for v in node.inputs if v is not None)])
+        for result in node.outputs:
+            if not _is_float(result) or fused_activation(node) is not None:
+                continue
+            activations.append(_name(result))
+            layer[_name(result)] = _layer_of(node)
+            if node.op_type in FIXED_SCALE:
+                fixed[_name(result)] = node.op_type
+            elif node.op_type in KEEPS_SCALE and node.inputs[0] is not None:
+                source[_name(result)] = _name(node.inputs[0])
+            elif node.op_type == "Concat" and concat_shares:
+                united.append([_name(result), *(_name(v) for v in node.inputs if v is not None)])
     owner = _owners(activations, source, united)
     merged: dict[str, list[str]] = {}
     for name in activations:

@@ -31,14 +31,52 @@ class Recipe(Section):
     checks: Checks = Checks()
 
     @model_validator(mode="after")
-    def _onnx_declares_its_preprocessing(self) -> Self:
-        if self.model.source == "onnx" and self.data.preprocess is None:
-            raise ValueError("an ONNX file does not say what its input is; give data.preprocess")
+    def _files_come_with_a_preprocessing(self) -> Self:
+        if self.model.is_file and self.data.preprocess is None:
+            raise ValueError("a model file does not say what its input is; give data.preprocess")
         return self
 
     @model_validator(mode="after")
+    def _quantized_is_taken_as_it_is(self) -> Self:
+        if self.model.source == "quantized-tflite":
+            wrong = self._asked_of_a_quantized_model()
+            if wrong is not None:
+                raise ValueError(wrong)
+        return self
+
+    def _asked_of_a_quantized_model(self) -> str | None:
+        """What the recipe wants and a model that comes quantized cannot give."""
+        for name in ("equalize", "quantize"):
+            if name in self.model_fields_set:
+                return f"{name} is not possible: the model is quantized already"
+        for name in ("weights", "export", "equalize", "quantize"):
+            if getattr(self.checks, name).required:
+                return f"checks.{name}: a quantized TFLite has no stage of that name, only lower and compile"
+        for name in ("lower", "compile"):
+            if getattr(self.checks, name).max_top1_drop is not None:
+                return (
+                    f"checks.{name}.max_top1_drop: a quantized TFLite comes without the float model that "
+                    f"drops are measured against; bound checks.{name}.min_top1"
+                )
+        if self.checks.lower.max_logit_error is not None:
+            return "checks.lower.max_logit_error: there is no stage before it"
+        if self.compile.delegate == "cpu" or self.compile.if_toolkit_missing == "cpu":
+            return (
+                "compile: a quantized TFLite has no CPU bundle, because those hold ONNX; measure it "
+                "with --until lower where there is no toolkit"
+            )
+        if self.compile.handoff == "onnx":
+            return "compile.handoff: onnx is not possible: there is no float Graph to hand over"
+        return None
+
+    @property
+    def _is_quantized_here(self) -> bool:
+        return self.model.source != "quantized-tflite"
+
+    @model_validator(mode="after")
     def _auto_needs_selection_images(self) -> Self:
-        if self.quantize.ranges == "auto" and self.data.selection is None:
+        auto = self._is_quantized_here and self.quantize.ranges == "auto"
+        if auto and self.data.selection is None:
             raise ValueError(
                 "quantize.ranges: auto ranks candidates on data.selection, which is not given"
             )

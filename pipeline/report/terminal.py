@@ -73,7 +73,10 @@ class _Counted:
 
 
 def print_results(
-    results: Sequence[TargetResult], bundles: Sequence[tuple[Path, str]], fallback: str
+    results: Sequence[TargetResult],
+    bundles: Sequence[tuple[Path, str]],
+    pages: Sequence[Path],
+    fallback: str,
 ) -> None:
     """The closing table, the reasons of the verdicts, and the files that were made."""
     console = Console(width=None if sys.stdout.isatty() else 100, **_PLAIN)
@@ -105,8 +108,11 @@ def print_results(
         f"{images} evaluation images; drops in points, against the float export and the stage before"
     )
     for name, stage in rows:
-        if stage.check.required or stage.artifact is None:
-            console.print(f"{name}: {stage.check.verdict}: {stage.check.reason}", soft_wrap=True)
+        check = stage.check
+        if check.required or stage.artifact is None:
+            console.print(f"{name}: {check.verdict}: {check.reason}", soft_wrap=True)
+        elif check.published is not None:
+            console.print(f"{name}: published figure: {check.published}: {check.reason}", soft_wrap=True)
     for name, stage in rows:
         gap = stage.details.get("device_view")
         if gap is not None:
@@ -115,6 +121,8 @@ def print_results(
         console.print(Text(f"compile: fell back to the CPU delegate: {fallback}", style="yellow"))
     for path, notice in bundles:
         console.print(f"{path}  ({notice})" if notice else str(path), soft_wrap=True)
+    for page in pages:
+        console.print(str(page), soft_wrap=True)
     if all(stage.cached for _, stage in rows if stage.artifact):
         console.print("Nothing was computed: everything was in the store.")
 

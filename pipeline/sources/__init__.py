@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from pipeline import recipe
 from pipeline.errors import Missing
 from pipeline.progress import Progress
-from pipeline.sources import checkpoint_source, digits_source, timm_source
+from pipeline.sources import checkpoint_source, digits_source, mindcv_source, timm_source
 from pipeline.sources.model_folder import ModelDescription
 
 
@@ -30,5 +30,6 @@ class Source(Protocol):
 SOURCES: Mapping[recipe.SourceName, Source] = {
     "timm": timm_source,
     "checkpoint": checkpoint_source,
+    "mindcv": mindcv_source,
     "digits": digits_source,
 }

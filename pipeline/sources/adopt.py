@@ -1,6 +1,7 @@
 """From a weights file and a timm configuration to the artifact: what all sources share."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,12 +60,14 @@ def adopt(
     origin: Origin,
     preprocess: Preprocess | None = None,
     published: Published | None = None,
+    read: "Callable[[Path], dict[str, torch.Tensor]] | None" = None,
 ) -> ModelDescription:
     """Write the artifact for the weights in `path`.
 
     `num_classes` None takes as many as the file's classifier has. `preprocess` defaults to timm's
-    own. Raises UsageError if this pipeline cannot do timm's, StageError if the file is not the one
-    the recipe demands, is no weights file, or does not fit.
+    own, `read` to what reads safetensors and PyTorch's files. Raises UsageError if this pipeline
+    cannot do timm's preprocessing, StageError if the file is not the one the recipe demands, is no
+    weights file, or does not fit.
     """
     from pipeline.sources.timm_models import build
     from pipeline.sources.weights_file import load_into, read_weights
@@ -76,7 +79,7 @@ def adopt(
             hint="give the right file, or correct model.sha256",
         )
     view = preprocess or config.preprocess()
-    state = read_weights(path)
+    state = (read or read_weights)(path)
     wanted = num_classes or _classes_of_file(config, state, path)
     state = _without_background(config, state, wanted, progress)
     built = build(model.name, wanted)

@@ -48,7 +48,7 @@ def read_weights(path: Path) -> "dict[str, torch.Tensor]":
     form = _form_of(path)
     loaded = _read_safetensors(path) if form == "safetensors" else _read_pickled(path, form)
     state = _tensors(loaded, path)
-    _require_finite(state, path)
+    require_finite(state, path)
     return state
 
 
@@ -276,7 +276,8 @@ def _described(value: object) -> str:
     return f"a {type(value).__name__}"
 
 
-def _require_finite(state: "Mapping[str, torch.Tensor]", path: Path) -> None:
+def require_finite(state: "Mapping[str, torch.Tensor]", path: Path) -> None:
+    """Raise StageError that names the tensors of `path` with values that are not finite."""
     import torch
 
     bad = []

@@ -3,7 +3,17 @@
 from collections.abc import Sequence
 
 from pipeline.recipe import Recipe
-from pipeline.stages import compile, equalize, export, import_onnx, lower, quantize, weights
+from pipeline.stages import (
+    compile,
+    compile_tflite,
+    equalize,
+    export,
+    import_onnx,
+    import_tflite,
+    lower,
+    quantize,
+    weights,
+)
 from pipeline.stages.stage import Stage
 
 STAGES: tuple[Stage, ...] = (
@@ -18,11 +28,17 @@ STAGES: tuple[Stage, ...] = (
 
 
 def chain_of(recipe: Recipe) -> tuple[Stage, ...]:
-    """The chain of a recipe: a model that comes as float ONNX starts at what `export` gives,
+    """The chain of a recipe: a float model file starts at what `export` gives, a quantized one at
+    what `lower` gives,
     `equalize: null` leaves that stage out, and `compile` needs the TFLite only to hand it over."""
     chain = list(STAGES)
-    if recipe.model.source == "onnx":
-        chain = [import_onnx.STAGE, *chain[2:]]
+    if recipe.model.source == "quantized-tflite":
+        chain = [import_tflite.QUANTIZED, compile_tflite.STAGE]
+        check_chain(chain)
+        return tuple(chain)
+    first = {"onnx": import_onnx.STAGE, "tflite": import_tflite.FLOAT}.get(recipe.model.source)
+    if first is not None:
+        chain = [first, *chain[2:]]
     if recipe.equalize is None:
         chain = [
             quantize.WITHOUT_EQUALIZE if stage is quantize.STAGE else stage

@@ -1,82 +1,90 @@
-"""`export` for a model that comes as float ONNX: the file as canonical Graph."""
+"""`export` for a model that comes as float ONNX: the file as canonical Graph, proved to be the same."""
 
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import digest_of_path
 from pipeline.errors import Missing, StageError
 from pipeline.stages.export import GRAPH
+from pipeline.stages.given_file import file_options, given_file, missing_file
 from pipeline.stages.stage import Settings, Stage, Work
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
 
-def _missing(settings: Settings) -> list[Missing]:
-    if settings.weights is None:
-        return [Missing("the ONNX file", "give it with WEIGHTS=file or --weights file")]
-    if not settings.weights.is_file():
-        return [Missing(f"the ONNX file: there is no {settings.weights}", "mend the path")]
-    return []
+def missing_onnx(settings: Settings) -> list[Missing]:
+    """What a model that comes as ONNX lacks: the file, or those that its weights are in."""
+    missing = missing_file(settings, "ONNX")
+    if not missing:
+        from pipeline.graph.foreign_file import external_files
+
+        try:
+            external_files(given_file(settings))
+        except StageError as error:
+            missing.append(
+                Missing(
+                    f"a readable ONNX file: {error.where} {error.what}", error.hint or "mend it"
+                )
+            )
+    return missing
 
 
-def _options(settings: Settings) -> Mapping[str, Any]:
-    assert settings.weights is not None
-    digest = digest_of_path(settings.weights)
-    expected = settings.recipe.recipe.model.sha256
-    if expected is not None and digest != expected:
-        raise StageError(
-            f"has the digest {digest}, and the recipe expects {expected}",
-            where=str(settings.weights),
-        )
-    return {"file": digest, "preprocess": settings.model_input.model_dump(mode="json")}
+def onnx_options(settings: Settings) -> Mapping[str, Any]:
+    """What the file is, with the digests of the files that its weights are in."""
+    from pipeline.graph.foreign_file import external_files
+
+    data = external_files(given_file(settings))
+    digests = {name: digest_of_path(file) for name, file in data.items()}
+    return {**file_options(settings), "external": digests}
 
 
 def _make(work: Work) -> Mapping[str, Any]:
-    from pipeline.graph.canonical import canonicalize
-    from pipeline.graph.file import input_size, load_graph, save_graph, set_preprocess
+    from pipeline.graph.file import preprocess_in, save_graph
+    from pipeline.graph.foreign import bring_in
+    from pipeline.graph.foreign_file import load_foreign
+    from pipeline.graph.proof import prove
 
-    assert work.settings.weights is not None
-    where, preprocess = str(work.settings.weights), work.settings.model_input
-    graph = load_graph(work.settings.weights)
-    _require_classifier(graph, where)
-    if input_size(graph, where) != (preprocess.size, preprocess.size):
-        raise StageError(
-            f"its input is {input_size(graph, where)}, but data.preprocess gives "
-            f"{preprocess.size}x{preprocess.size}",
-            where=where,
-        )
-    canonicalize(graph)
-    set_preprocess(graph, preprocess)
+    path, preprocess = given_file(work.settings), work.settings.model_input
+    where, original = str(path), load_foreign(path)
+    _require_float(original, where)
+    graph = original.clone()
+    came = bring_in(graph, preprocess, where)
     save_graph(graph, work.folder / GRAPH)
-    return {"file": Path(where).name, "opset": graph.opset_imports[""]}
-
-
-def _require_classifier(graph: "ir.Model", where: str) -> None:
-    inputs = [v for v in graph.graph.inputs if v.name not in graph.graph.initializers]
-    if len(inputs) != 1 or len(graph.graph.outputs) != 1:
-        raise StageError(
-            f"has {len(inputs)} inputs and {len(graph.graph.outputs)} outputs; a classifier of one "
-            "image input and one logits output is needed",
-            where=where,
+    proof = prove(original, came, preprocess, graph, work.threads, where)
+    own = preprocess_in(graph, where).normalization
+    if own != preprocess.normalization:
+        work.progress.note(
+            f"the model normalizes its input itself; mean {own.mean} and std {own.std} do both "
+            "its normalization and the recipe's"
         )
-    quantized = [node.op_type for node in graph.graph if "Quantize" in node.op_type]
-    if quantized:
+    if came.stripped:
+        work.progress.note(f"the {came.stripped} at the model's end is left out: logits are kept")
+    return {"file": path.name, **asdict(came), "proof": proof}
+
+
+def _require_float(model: "ir.Model", where: str) -> None:
+    from pipeline.quant.qdq_read import is_quantized, refuse_integer_operators
+
+    refuse_integer_operators(model.graph, where)
+    if is_quantized(model.graph):
         raise StageError(
-            f"is quantized already ({quantized[0]}); a float model is needed", where=where
+            "is quantized already: it has QuantizeLinear and DequantizeLinear",
+            where=where,
+            hint="give it as `model: {source: qdq-onnx}`, or give the float model",
         )
 
 
 STAGE = Stage(
     name="export",
-    version=1,
+    version=2,
     takes=(),
     gives={"graph": GRAPH},
     artifact="graph",
     format="onnx",
-    options=_options,
+    options=onnx_options,
     make=_make,
-    missing=_missing,
-    tools=("onnx", "onnx_ir"),
+    missing=missing_onnx,
+    tools=("onnx", "onnx_ir", "onnxruntime"),
 )

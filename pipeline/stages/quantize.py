@@ -110,11 +110,11 @@ def base_for(work: Work, path: Path, options: Quantize | None = None) -> "Base":
 
     options = options or work.settings.recipe.recipe.quantize
     digest = digest_of_path(path)
-    ranges = _calibrate(work, path, digest)
+    ranges = calibrated_ranges(work, path, digest)
     return Base(path, digest, options, ranges, batches, work.threads, work.progress)
 
 
-def _calibrate(work: Work, path: Path, digest: str) -> "Ranges":
+def calibrated_ranges(work: Work, path: Path, digest: str) -> "Ranges":
     """The calibration pass, kept in the store: another range rule does not need another pass."""
     from pipeline.graph.file import load_graph, preprocess_in
     from pipeline.quant.make_plan import placement_for

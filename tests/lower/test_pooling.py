@@ -165,12 +165,38 @@ def said(ops: Any, node: Any, shape: tuple[int, ...], **changes: Any) -> str:
     return str(caught.value)
 
 
-def test_pools_do_not_rescale(ops: Any) -> None:
+def test_max_pools_do_not_rescale(ops: Any) -> None:
     other = ops.tensor_plan("uint8", 0.03, 3)
-    for kind in ("MaxPool", "AveragePool"):
-        message = said(ops, (kind, ["x"], "y", {"kernel_shape": [2, 2]}), (2, 6, 6), y=other)
-        assert message.startswith(f"{kind} y: TFLite does not rescale here")
-        assert "scale 0.02, zero point 3" in message and "scale 0.03, zero point 3" in message
+    message = said(ops, ("MaxPool", ["x"], "y", {"kernel_shape": [2, 2]}), (2, 6, 6), y=other)
+    assert message.startswith("MaxPool y: TFLite does not rescale here")
+    assert "scale 0.02, zero point 3" in message and "scale 0.03, zero point 3" in message
+
+
+@pytest.mark.parametrize("data_type", ["uint8", "int8"])
+@pytest.mark.parametrize("include", [0, 1])
+@pytest.mark.parametrize("finer", [0.4, 0.98, 1.9])
+def test_a_mean_in_other_integers_is_within_a_step(
+    ops: Any, data_type: str, include: int, finer: float
+) -> None:
+    pads = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "count_include_pad": include}
+    model = ops.graph_of([("AveragePool", ["x"], "y", pads)], {"x": (4, 9, 9)})
+    low = 0 if data_type == "uint8" else -128
+    entry = {"x": ops.tensor_plan(data_type, 0.02, low + 100)}
+    feeds = {"x": ops.random_integers(np.random.default_rng(3), (2, 4, 9, 9), data_type)}
+    plan = ops.plan_of(model, entry, feeds, data_type=data_type)
+    other = ops.tensor_plan(data_type, 0.02 / finer, low + 120)
+    plan = plan.model_copy(update={"activations": {**plan.activations, "y": other}})
+    made = Lowered(model, plan)
+    assert made.kinds[-2:] == ["AVERAGE_POOL_2D", "QUANTIZE"]
+    steps = ops.run_tflite(made.to_bytes({}), feeds) - ops.run_onnx(model, plan, feeds)
+    assert np.abs(steps).max() <= 1
+    assert np.abs(steps).mean() < 0.5
+
+
+def test_a_mean_is_not_made_much_finer_than_it_is_computed(ops: Any) -> None:
+    fine = ops.tensor_plan("uint8", 0.009, 3)
+    pool = ("AveragePool", ["x"], "y", {"kernel_shape": [2, 2]})
+    assert "up to 2 times as fine" in said(ops, pool, (2, 6, 6), y=fine)
 
 
 def test_what_has_no_place(ops: Any) -> None:

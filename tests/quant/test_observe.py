@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -35,6 +36,21 @@ def test_bounds_and_counts_are_those_of_the_real_tensors(
         assert seen[name].maximum == values.max()
         expected = np.histogram(values, seen[name].edges())[0]
         assert np.array_equal(seen[name].counts, expected)
+
+
+def test_a_tensor_with_another_axis_before_the_batch(build: Any, images: np.ndarray) -> None:
+    # As attention has it: queries, keys and values in front of the images.
+    nodes = [
+        ("Transpose", ["x"], "t", {"perm": [1, 0, 2, 3]}),
+        ("Relu", ["t"], "r", {}),
+        ("Transpose", ["r"], "y", {"perm": [1, 0, 2, 3]}),
+    ]
+    model = build(nodes, {}, output_shape=(3, 8, 8))
+    seen = observe(model, ["relu1", "input"], NORMALIZATION, [images[:5], images[5:]], 1)
+    values = NORMALIZATION.apply(images)
+    assert (seen["input"].minimum, seen["input"].maximum) == (values.min(), values.max())
+    assert (seen["relu1"].minimum, seen["relu1"].maximum) == (0.0, values.max())
+    assert seen["relu1"].counts.sum() == values.size
 
 
 def test_a_graph_is_left_as_it_was(small: ir.Model, images: np.ndarray) -> None:

@@ -72,3 +72,21 @@ def test_weights_biases_and_constants_are_told_apart(build) -> None:  # type: ig
     assert [item.name for item in placed.weights] == ["conv1_weight"]
     assert placed.constants == ("mul1_input1",)  # and not the bounds of the Clip
     assert "conv1" not in placed.activations
+
+
+def test_every_part_of_a_split_has_the_scale_of_the_whole(build) -> None:  # type: ignore[no-untyped-def]
+    nodes = [("Relu", ["x"], "r", {}), ("Relu", ["r"], "y", {})]
+    model = build(nodes, {}, output_shape=(3, 8, 8))
+    relu = model.graph[0]
+    split = ir.node(
+        "Split", [relu.outputs[0]], attributes={"axis": 2}, num_outputs=2, name="split1"
+    )
+    for index, part in enumerate(split.outputs):
+        part.name = f"part{index}"
+    model.graph.insert_after(relu, split)
+    model.graph[2].replace_input_with(0, split.outputs[1])
+    placed = place(model.graph, concat_shares=False)
+    assert {name: placed.owner[name] for name in ("part0", "part1")} == {
+        "part0": "relu1", "part1": "relu1",
+    }  # fmt: skip
+    assert not {"part0", "part1"} & set(placed.observed)

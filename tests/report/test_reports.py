@@ -121,7 +121,7 @@ def test_a_report_has_no_numbers_that_json_lacks(value: float) -> None:
 
 
 def printed(capsys: Any, results: Any, bundles: Any = (), fallback: str = "") -> str:
-    print_results(results, bundles, fallback)
+    print_results(results, bundles, [], fallback)
     out: str = capsys.readouterr().out
     return out
 

@@ -7,10 +7,11 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -183,3 +184,43 @@ def ask(hub: Hub, tmp_path: Path) -> Ask:
         return answers
 
     return run
+
+
+def _varint(value: int) -> bytes:
+    value %= 2**64
+    digits = []
+    while value > 0x7F:
+        digits.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*digits, value])
+
+
+def _block(key: int, content: bytes) -> bytes:
+    return _varint(key << 3 | 2) + _varint(len(content)) + content
+
+
+def checkpoint_value(
+    name: bytes, dims: Sequence[int], type: bytes, content: bytes, more: bytes = b""
+) -> bytes:
+    """One value of a MindSpore checkpoint, as `mindspore.save_checkpoint` writes it.
+
+    `more` is put behind the tensor's fields.
+    """
+    tensor = b"".join(_varint(1 << 3) + _varint(side) for side in dims)
+    tensor += _block(2, type) + _block(3, content) + more
+    return _block(1, _block(1, name) + _block(2, tensor))
+
+
+@pytest.fixture(scope="session")
+def ckpt() -> Any:
+    """What writes MindSpore's checkpoints: `block`, `value` and `file`."""
+
+    def file(path: Path, state: Mapping[str, Any]) -> Path:
+        """A checkpoint of float32 tensors."""
+        with path.open("wb") as stream:
+            for name, tensor in state.items():
+                content = tensor.numpy().tobytes()
+                stream.write(checkpoint_value(name.encode(), tensor.shape, b"Float32", content))
+        return path
+
+    return SimpleNamespace(block=_block, value=checkpoint_value, file=file)

@@ -64,7 +64,7 @@ def _analyse(work: Work, samples: "Samples", calibrated: bool) -> Analysis:
     from pipeline.quant.observe import batch_size
     from pipeline.quant.plan import load_plan
     from pipeline.quant.qdq import render_qdq
-    from pipeline.stages.quantize import BASE, FLOAT, PLAN, _calibrate, crops_of
+    from pipeline.stages.quantize import BASE, FLOAT, PLAN, calibrated_ranges, crops_of
 
     path = work.folder / FLOAT
     graph, plan = load_graph(path), load_plan(work.folder / PLAN)
@@ -81,7 +81,7 @@ def _analyse(work: Work, samples: "Samples", calibrated: bool) -> Analysis:
             graph, base, plan, layers, preprocess_in(graph, str(path)).normalization, batches,
             work.threads, bar.advance,
         )  # fmt: skip
-    ranges = _calibrate(work, path, digest_of_path(path)) if calibrated else {}
+    ranges = calibrated_ranges(work, path, digest_of_path(path)) if calibrated else {}
     judged = list(_histograms(plan, ranges, placement.layer))
     judged.sort(key=lambda item: (item.sqnr_db is None, item.sqnr_db))
     return Analysis(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.data.preprocess import Preprocess
 from pipeline.engine import Job, StageResult, TargetResult
-from pipeline.evaluate import LOGITS, outputs_of
+from pipeline.evaluate import LOGITS, Evaluator
 from pipeline.looks import Looks, Outputs
 from pipeline.progress import Progress
 from pipeline.recipe import Thresholds
@@ -155,8 +155,8 @@ def _flips(
     reference = next((stage for stage in run if stage.name == REFERENCE), None)
     if reference is None or run[-1].name == REFERENCE:
         return Absent("There is nothing to compare: no stage behind the float export was run.")
-
     looks = Looks(samples.evaluation, auto=job.recipe.recipe.data.evaluation.images == "auto")
+    evaluator = Evaluator(store, job.threads, progress, job.engine)
     seen = looks.ends.index(run[-1].check.images) + 1
 
     def logits(stage: StageResult) -> "NDArray[np.float32]":
@@ -164,10 +164,7 @@ def _flips(
 
         artifact = stage.artifact
         assert artifact is not None
-        outputs = Outputs(
-            looks,
-            lambda part: outputs_of(artifact, part, preprocess, store, job.threads, progress),
-        )
+        outputs = Outputs(looks, lambda part: evaluator.outputs(artifact, part, preprocess))
         return np.concatenate(
             [np.load(entry.path(LOGITS), allow_pickle=False) for entry in outputs.first(seen)]
         )

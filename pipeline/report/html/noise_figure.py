@@ -36,7 +36,7 @@ def noise_figure(analysis: Analysis) -> "Markup":
         axes.grid(axis="y")
         axes.set_xlim(-0.02 * len(rows) - 0.5, 1.02 * len(rows) - 0.5)
         low, high = axes.get_ylim()
-        axes.set_ylim(min(0.0, low - 6.0), high)
+        axes.set_ylim(low - 0.2 * (high - low), high)  # room for a name below all points
         if worst:
             _name(axes, places[worst[0].layer], worst[0], len(rows), 20 if narrow else 40)
         axes.set_xlabel("layers, from the input to the logits")
@@ -53,12 +53,13 @@ def noise_figure(analysis: Analysis) -> "Markup":
 
 
 def _name(axes: "Axes", place: int, row: LayerRow, count: int, limit: int) -> None:
-    """Write the layer's name below its point, where nothing is worse, on the inner side."""
+    """Write the layer's name below all points, on the inner side."""
     left = place > count / 2
     axes.annotate(
-        figure.short(row.layer, limit), (place, row.alone_db or 0.0), (-12 if left else 12, -18),
-        textcoords="offset points", ha="right" if left else "left", va="center", fontsize=12,
-        color=INK, arrowprops={"arrowstyle": "-", "color": SOFT, "linewidth": 1.0, "shrinkB": 5},
+        figure.short(row.layer, limit), (place, row.alone_db or 0.0), (-10 if left else 10, 12),
+        textcoords=("offset points", "axes points"), ha="right" if left else "left", va="center",
+        fontsize=12, color=INK,
+        arrowprops={"arrowstyle": "-", "color": SOFT, "linewidth": 1.0, "shrinkB": 5},
     )  # fmt: skip
 
 

@@ -94,7 +94,7 @@ class Browser:
         )  # fmt: skip
         self.problems.clear()
         self._events.clear()
-        self.send("Page.navigate", url=path.as_uri())
+        assert "errorText" not in self.send("Page.navigate", url=path.as_uri()), f"no {path}"
         self._until(lambda got: got.get("method") == "Page.loadEventFired")
 
     def value(self, expression: str) -> Any:

@@ -1,0 +1,136 @@
+"""ONNX files that others made: read whole, external data included, without trusting them.
+
+A file may keep tensors in other files and names those by a path, which can be anything. So a path
+counts only where it is relative, has no `..`, and leads, links followed, to a plain file in the
+ONNX file's own folder; and a tensor only where the bytes it names are there and are as many as its
+type and shape take.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING
+
+from pipeline.errors import StageError
+from pipeline.graph.file import load_graph
+
+if TYPE_CHECKING:
+    import onnx
+    import onnx_ir as ir
+
+LARGEST = 4 << 30
+"""Bytes of a model with all its data; the largest classifiers have a tenth."""
+
+
+def load_foreign(path: Path) -> "ir.Model":
+    """Read an ONNX file with its external data, all of it into memory.
+
+    Raises StageError where it is none, where it is too large, or where its data is not to be had.
+    """
+    import onnx_ir as ir
+
+    where, found = str(path), external_files(path)
+    if not found:
+        return load_graph(path)
+    proto = _parse(path)
+    contents = {name: file.read_bytes() for name, file in found.items()}
+    for tensor in _external(proto):
+        _embed(tensor, contents, where)
+    return ir.from_proto(proto)
+
+
+def external_files(path: Path) -> dict[str, Path]:
+    """The files of a model's external data that are there, by the names the model gives them.
+
+    Raises StageError for a name that leads out of the folder, for a file that is not there, and for
+    more data than a classifier has.
+    """
+    where = str(path)
+    if path.is_file() and path.stat().st_size > LARGEST:
+        raise StageError(f"is larger than {LARGEST >> 30} GiB", where=where)
+    names = sorted({_location(tensor) for tensor in _external(_parse(path))})
+    files = {name: _inside(path.parent, name, where) for name in names}
+    if sum(file.stat().st_size for file in set(files.values())) > LARGEST:
+        raise StageError(f"its external data is larger than {LARGEST >> 30} GiB", where=where)
+    return files
+
+
+def _parse(path: Path) -> "onnx.ModelProto":
+    import onnx
+
+    try:
+        return onnx.load(str(path), load_external_data=False)
+    except FileNotFoundError:
+        raise StageError("there is no such file", where=str(path)) from None
+    except Exception as error:  # protobuf raises errors without a public base class
+        raise StageError(f"is not a readable ONNX file: {error}", where=str(path)) from error
+
+
+def _external(proto: "onnx.ModelProto") -> "Iterator[onnx.TensorProto]":
+    """All tensors with external data: initializers, and the values of constant nodes."""
+    tensors = [*proto.graph.initializer]
+    for node in proto.graph.node:
+        for attribute in node.attribute:
+            tensors += [attribute.t] if attribute.HasField("t") else []
+    return (tensor for tensor in tensors if tensor.data_location == tensor.EXTERNAL)
+
+
+def _location(tensor: "onnx.TensorProto") -> str:
+    return next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+
+
+def _inside(folder: Path, name: str, where: str) -> Path:
+    """The file of this name in the folder."""
+    windows = PureWindowsPath(name)
+    if (
+        not name
+        or "\0" in name
+        or PurePosixPath(name).is_absolute()
+        or windows.is_absolute()
+        or windows.drive
+        or ".." in windows.parts
+    ):
+        raise StageError(
+            f"names {name!r} for its data, which is no place in its own folder; it is not followed",
+            where=where,
+            hint="save the model again with all its data in one file or beside it",
+        )
+    file = (folder / name).resolve()
+    if not file.is_relative_to(folder.resolve()):
+        raise StageError(
+            f"its data {name!r} is a link that leads out of its folder; it is not followed",
+            where=where,
+            hint="put the file itself there",
+        )
+    if not file.is_file():
+        raise StageError(
+            f"keeps its weights in {name!r}, and there is no such file beside it",
+            where=where,
+            hint="copy it there, under this name",
+        )
+    return file
+
+
+def _embed(tensor: "onnx.TensorProto", contents: dict[str, bytes], where: str) -> None:
+    """Put a tensor's bytes into the model, as many as its type and shape say."""
+    import math
+
+    import onnx_ir as ir
+
+    facts = {entry.key: entry.value for entry in tensor.external_data}
+    content = contents[_location(tensor)]
+    try:
+        size = math.ceil(ir.DataType(tensor.data_type).itemsize * math.prod(tensor.dims))
+        offset, length = int(facts.get("offset", 0)), int(facts.get("length", size))
+    except (ValueError, TypeError) as error:
+        raise StageError(
+            f"the external data of {tensor.name!r} is described wrongly: {error}", where=where
+        ) from None
+    if min(offset, size, *tensor.dims, 0) < 0 or length != size or offset + size > len(content):
+        raise StageError(
+            f"the external data of {tensor.name!r} is damaged: {size} bytes are needed, "
+            f"{length} from {offset} are named, and {_location(tensor)!r} has {len(content)}",
+            where=where,
+        )
+    tensor.raw_data = content[offset : offset + size]
+    tensor.data_location = tensor.DEFAULT
+    del tensor.external_data[:]

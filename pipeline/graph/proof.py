@@ -1,0 +1,117 @@
+"""Proof that a Graph computes what the model it was made from computes: both are run.
+
+The pictures are seeded noise of several kinds, so the proof belongs to the file and needs no data:
+even noise, smooth blotches and a flat grey. The Graph is given all of them at once and one at a
+time, which proves the free batch as well.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from pipeline.data.preprocess import Preprocess
+from pipeline.errors import StageError
+from pipeline.graph.foreign import Came
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx_ir as ir
+    from numpy.typing import NDArray
+
+TOLERANCE = 1e-3
+"""Largest difference of a logit, as a part of the largest logit. Reordered float32 sums come to
+about a hundredth of it."""
+HALF_TOLERANCE = 3e-2
+"""The same for models in half precision, whose own results are rounded to 11 bits or fewer."""
+
+
+def prove(
+    original: "ir.Model",
+    came: Came,
+    preprocess: Preprocess,
+    graph: "ir.Model",
+    threads: int,
+    where: str,
+) -> dict[str, Any]:
+    """Hold the canonical `graph` to the original model; the difference, as details of a stage.
+
+    `preprocess` is how the original is fed. Raises StageError where the difference is beyond the
+    tolerance.
+    """
+    import numpy as np
+
+    from pipeline.graph.file import preprocess_in
+    from pipeline.graph.session import session_of
+
+    crops = pictures(preprocess.size)
+    expected = original_logits(original, came, preprocess, crops, threads)
+    session = session_of(graph, threads)
+    images = preprocess_in(graph, where).normalization.apply(crops)
+    name = graph.graph.inputs[0].name
+    together = session.run(None, {name: images})[0]
+    single = np.concatenate(
+        [session.run(None, {name: images[i : i + 1]})[0] for i in range(len(images))]
+    )
+    largest = float(np.abs(expected).max())
+    error = max(float(np.abs(made - expected).max()) for made in (together, single))
+    tolerance = HALF_TOLERANCE if came.is_half else TOLERANCE
+    if not error <= tolerance * largest + 1e-6:  # not a number is too much as well
+        raise StageError(
+            f"as canonical Graph it gives other logits: one differs by {error:.3g}, and the largest "
+            f"is {largest:.3g}",
+            where=where,
+            hint="this is a fault of the import; the model's operators are to be reported with it",
+        )
+    return {"pictures": len(crops), "largest_difference": error, "largest_logit": largest}
+
+
+def pictures(size: int) -> "NDArray[np.uint8]":
+    """Crops `uint8 [4, size, size, 3]`."""
+    import numpy as np
+    from PIL import Image
+
+    random = np.random.default_rng(0)
+    noise = random.integers(0, 256, (size, size, 3)).astype(np.uint8)
+    smooth = [
+        np.asarray(
+            Image.fromarray(random.integers(0, 256, (side, side, 3)).astype(np.uint8)).resize(
+                (size, size), Image.Resampling.BILINEAR
+            )
+        )
+        for side in (5, 24)
+    ]
+    return np.stack([noise, *smooth, np.full((size, size, 3), 117, np.uint8)])
+
+
+def original_logits(
+    original: "ir.Model",
+    came: Came,
+    preprocess: Preprocess,
+    crops: "NDArray[np.uint8]",
+    threads: int,
+    *,
+    optimize: bool = True,
+) -> "NDArray[np.float32]":
+    """The logits `[N, C]` of a model as it came, in the batch size and the layout that it takes."""
+    import numpy as np
+    import onnx_ir as ir
+
+    from pipeline.graph.session import session_of
+
+    graph = original.graph
+    values = (*graph.inputs, *(output for node in graph for output in node.outputs))
+    [graph.outputs[0]] = [value for value in values if value.name == came.output]
+    images = preprocess.normalization.apply(crops)
+    if came.channels_last:
+        images = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+    [image] = [value for value in graph.inputs if value.name not in graph.initializers]
+    feeds = images.astype(np.float32 if image.dtype is None else image.dtype.numpy())
+    if image.dtype == ir.DataType.BFLOAT16:
+        raise StageError(f"ONNX Runtime takes no {image.dtype} from outside")
+    size = came.batch or len(feeds)
+    session = session_of(original, threads, optimize=optimize)
+    rows = []
+    for start in range(0, len(feeds), size):
+        part = feeds[start : start + size]
+        full = np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
+        logits = session.run(None, {image.name: full})[0]
+        rows.append(np.asarray(logits, np.float32).reshape(size, -1)[: len(part)])
+    return np.concatenate(rows)

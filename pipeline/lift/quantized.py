@@ -1,0 +1,135 @@
+"""A TFLite file that somebody else quantized: what has to hold for SyNAP to take it as it is."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.data.preprocess import Normalization
+from pipeline.errors import StageError
+from pipeline.inspect.content import Damaged
+from pipeline.inspect.schemes import Grid
+from pipeline.inspect.tflite_model import TfliteTensor, read_tflite
+from pipeline.lift.subgraph import Subgraph, read_subgraph
+
+INTEGERS = ("uint8", "int8")
+MUCH = 0.1
+"""From which part on of the pictures' values it is said that they are cut off."""
+
+
+@dataclass(frozen=True)
+class QuantizedModel:
+    """A classifier of integers: the grids of its image and of its scores, the image's height and
+    width, the number of classes, and how many operators there are of each kind."""
+
+    input: Grid
+    output: Grid
+    size: tuple[int, int]
+    classes: int
+    operators: Mapping[str, int]
+
+    def cautions(self, normalization: Normalization) -> Iterator[str]:
+        """What speaks against this normalization."""
+        yield from self._cut_off(normalization)
+        yield from self._next_to_bytes(normalization)
+
+    def _next_to_bytes(self, normalization: Normalization) -> Iterator[str]:
+        """Boards copy the bytes of pictures where they can; so should who measures the model."""
+        scale, zero_point = self.input.scale[0], self.input.zero_point[0]
+        lowest = int(np.iinfo(self.input.dtype).min)
+        bytes = np.arange(256)[:, None]
+        real = (bytes / 255 - np.array(normalization.mean)) / np.array(normalization.std)
+        distance = np.abs(np.rint(real / scale) + zero_point - lowest - bytes).max()
+        if distance == 1:
+            mean, deviation = (zero_point - lowest) / 255, 1 / (255 * scale)
+            yield (
+                "its input is the picture's bytes to within one by data.preprocess; exactly the bytes, "
+                f"as boards copy them, are mean {mean:.6f} and std {deviation:.6f}"
+            )
+
+    def _cut_off(self, normalization: Normalization) -> Iterator[str]:
+        ends = np.iinfo(self.input.dtype)
+        scale, zero_point = self.input.scale[0], self.input.zero_point[0]
+        low, high = ((int(end) - zero_point) * scale for end in (ends.min, ends.max))
+        values = [
+            (byte - mean) / deviation
+            for mean, deviation in zip(normalization.mean, normalization.std, strict=True)
+            for byte in (0.0, 1.0)
+        ]
+        cut = max(low - min(values), max(values) - high)
+        if cut > MUCH * (max(values) - min(values)):
+            yield (
+                f"its input stands for {low:.3g} to {high:.3g}, but data.preprocess gives "
+                f"{min(values):.3g} to {max(values):.3g}, so that much is cut off"
+            )
+
+
+def read_quantized(content: bytes, where: str) -> QuantizedModel:
+    """Read what is needed of such a file. Raises StageError where SyNAP, or who measures it, could not
+    take it as it is: by tensor or operator, and with what to do."""
+    try:
+        model = read_tflite(content)
+    except Damaged as error:
+        raise StageError(f"is not a readable TFLite model: {error}", where=where) from None
+    subgraph = read_subgraph(content, where)
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise StageError(
+            f"has {len(model.inputs)} inputs and {len(model.outputs)} outputs; one image and one row "
+            "of scores are needed",
+            where=where,
+        )
+    image, scores = subgraph.inputs[0].shape, subgraph.outputs[0].shape
+    if len(image) != 4 or image[0] != 1 or image[3] != 3:
+        raise StageError(
+            f"its input is {list(image)}; one image stored as [1, height, width, 3] is needed",
+            where=where,
+        )
+    classes = math.prod(scores)
+    if classes < 2 or scores[-1] != classes:
+        raise StageError(f"its output is {list(scores)}; a row of scores is needed", where=where)
+    first, last = _grid("input", model.inputs[0], where), _grid("output", model.outputs[0], where)
+    _require_integers(subgraph, where)
+    return QuantizedModel(
+        input=first,
+        output=last,
+        size=(image[1], image[2]),
+        classes=classes,
+        operators=model.operators,
+    )
+
+
+def _grid(kind: str, tensor: TfliteTensor, where: str) -> Grid:
+    grid = tensor.grid
+    if tensor.dtype not in INTEGERS or grid is None:
+        lack = " without a scale" if tensor.dtype in INTEGERS else ""
+        raise StageError(
+            f"its {kind} {tensor.name!r} is {tensor.dtype}{lack}; the NPU wants quantized ends",
+            where=where,
+            hint="convert it again with inference_input_type and inference_output_type uint8 or int8",
+        )
+    ends, scale, zero_point = np.iinfo(tensor.dtype), grid.scale[0], grid.zero_point[0]
+    is_grid = 0 < scale < math.inf and ends.min <= zero_point <= ends.max
+    if grid.per_channel or not is_grid:
+        raise StageError(
+            f"the scale and zero point of its {kind} {tensor.name!r} are {scale:g} and {zero_point}, "
+            f"which is no {tensor.dtype} grid",
+            where=where,
+        )
+    return grid
+
+
+def _require_integers(subgraph: Subgraph, where: str) -> None:
+    for operator in subgraph.operators:
+        place = f"{where}: {subgraph.place_of(operator)}"
+        if any(subgraph.tensors[index].dtype.startswith("float") for index in operator.outputs):
+            raise StageError(
+                "is quantized in part only: this makes floats, which the NPU would run up to 100 "
+                "times slower",
+                where=place,
+            )
+        if operator.kind.startswith(("CUSTOM", "operator ")):
+            raise StageError(
+                "is no operator of TFLite's own, so neither LiteRT nor the toolkit knows it",
+                where=place,
+            )

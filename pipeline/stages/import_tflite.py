@@ -1,0 +1,133 @@
+"""For a model that comes as TFLite: `export` for a float one, which becomes a canonical Graph, and
+`lower` for a quantized one, which is handed over as it is."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.artifact import atomic_path
+from pipeline.errors import StageError
+from pipeline.stages.export import GRAPH
+from pipeline.stages.given_file import file_options, given_file, missing_file
+from pipeline.stages.lower import TFLITE
+from pipeline.stages.stage import Stage, Work
+
+
+def _lift(work: Work) -> Mapping[str, Any]:
+    from pipeline.graph.file import class_count, input_size, preprocess_in, save_graph
+    from pipeline.graph.foreign import bring_in
+    from pipeline.lift.lifting import TENSOR
+    from pipeline.lift.operators import lift_tflite
+    from pipeline.lift.proof import prove_same
+
+    path, preprocess = given_file(work.settings), work.settings.model_input
+    where, content = str(path), _content(path, "float")
+    graph = lift_tflite(content, where)
+    _require_size(input_size(graph, where), preprocess.size, path)
+    came = bring_in(graph, preprocess, where)
+    save_graph(graph, work.folder / GRAPH)
+    logits = int(came.output.removeprefix(TENSOR))
+    difference = prove_same(content, logits, work.folder / GRAPH, preprocess, work.threads, where)
+    _say_background(work, class_count(graph, where))
+    own = preprocess_in(graph, where).normalization
+    if own != preprocess.normalization:
+        work.progress.note(
+            f"the model normalizes its input itself; mean {own.mean} and std {own.std} do both "
+            "its normalization and the recipe's"
+        )
+    if came.stripped:
+        work.progress.note(f"the {came.stripped} at the model's end is left out: logits are kept")
+    return {"file": path.name, "stripped": came.stripped, "largest_difference": difference}
+
+
+def _take(work: Work) -> Mapping[str, Any]:
+    from pipeline.lift.quantized import read_quantized
+
+    path, preprocess = given_file(work.settings), work.settings.model_input
+    content = _content(path, "quantized")
+    model = read_quantized(content, str(path))
+    _require_size(model.size, preprocess.size, path)
+    _say_background(work, model.classes)
+    for note in model.cautions(preprocess.normalization):
+        work.progress.note(f"{path.name}: {note}")
+    with atomic_path(work.folder / TFLITE) as temporary:
+        temporary.write_bytes(content)
+    return {
+        "file": path.name,
+        "data_type": model.input.dtype,
+        "classes": model.classes,
+        "operators": dict(model.operators),
+    }
+
+
+def _content(path: Path, wanted: Literal["float", "quantized"]) -> bytes:
+    """The file, which has to be of the kind that the recipe says."""
+    from pipeline.inspect.content import read_content
+    from pipeline.inspect.tflite_file import tflite_contents
+
+    content = read_content(path)
+    found = tflite_contents(content, str(path)).quantization
+    assert found is not None, "TFLite files have one"
+    if found.kind == wanted:
+        return content
+    if found.kind == "weights only":
+        raise StageError(
+            f"has {found.data_type} weights and computes with floats, which the NPU has no form for",
+            where=str(path),
+            hint="convert the model again, without quantization or with all of it",
+        )
+    if wanted == "float":
+        raise StageError(
+            f"is quantized already, to {found.data_type}",
+            where=str(path),
+            hint="give it as `model: {source: quantized-tflite}`, or give the float model",
+        )
+    raise StageError(
+        "is a float model",
+        where=str(path),
+        hint="give it as `model: {source: tflite}`, so that it is quantized here",
+    )
+
+
+def _require_size(found: tuple[int, int], size: int, path: Path) -> None:
+    if found != (size, size):
+        raise StageError(
+            f"its input is {found[0]}x{found[1]}, but data.preprocess gives {size}x{size}",
+            where=str(path),
+        )
+
+
+def _say_background(work: Work, outputs: int) -> None:
+    classes = work.samples.evaluation.dataset.class_count
+    if outputs == classes + 1 and not work.settings.recipe.recipe.model.label_offset:
+        work.progress.note(
+            f"the model has {outputs} outputs for {classes} classes: if the first is a background "
+            "class, give model.label_offset: 1"
+        )
+
+
+FLOAT = Stage(
+    name="export",
+    version=1,
+    takes=(),
+    gives={"graph": GRAPH},
+    artifact="graph",
+    format="onnx",
+    options=file_options,
+    make=_lift,
+    missing=lambda settings: missing_file(settings, "TFLite"),
+    tools=("onnx", "onnx_ir", "ai-edge-litert", "onnxruntime"),
+)
+QUANTIZED = Stage(
+    name="lower",
+    version=1,
+    takes=(),
+    gives={"tflite": TFLITE},
+    artifact="tflite",
+    format="tflite",
+    options=file_options,
+    make=_take,
+    missing=lambda settings: missing_file(settings, "TFLite"),
+    tools=("ai-edge-litert",),
+)
+"""Stands where our own integer TFLite would: what comes behind does not know the difference."""

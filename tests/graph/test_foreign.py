@@ -1,0 +1,436 @@
+"""Models as others write them become canonical Graphs of the same function, or are refused in words.
+
+Every model that is taken is proved as the import proves it: ONNX Runtime on the model as it came
+against ONNX Runtime on the Graph, on several pictures and batch sizes.
+"""
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from pipeline.data.preprocess import Normalization, Preprocess
+from pipeline.errors import StageError
+from pipeline.graph.canonical import check_canonical
+from pipeline.graph.file import class_count, input_size, preprocess_in
+from pipeline.graph.foreign import Came, bring_in
+from pipeline.graph.proof import prove
+
+Array = NDArray[Any]
+VIEW = Preprocess(size=12)
+FREE = ("n", 3, 12, 12)
+ONE = (1, 3, 12, 12)
+
+
+def node(op: str, inputs: str, output: str, **attributes: Any) -> onnx.NodeProto:
+    """A node named after what it does; `-` is an input that is left out."""
+    names = ["" if name == "-" else name for name in inputs.split()]
+    domain = attributes.pop("domain", "")
+    name = f"my {op} {output.split()[0]}"
+    return helper.make_node(op, names, output.split(), name=name, domain=domain, **attributes)
+
+
+def normal(*shape: int, seed: int = 0) -> Array:
+    return np.random.default_rng([seed, *shape]).normal(0, 0.4, shape).astype(np.float32)
+
+
+def ints(*values: int) -> Array:
+    return np.array(values, np.int64)
+
+
+def model_of(
+    nodes: list[onnx.NodeProto],
+    constants: dict[str, Array],
+    *,
+    opset: int = 13,
+    shape: tuple[Any, ...] = FREE,
+    ir_version: int = 8,
+    listed: bool = False,
+    dtype: int = TensorProto.FLOAT,
+    outputs: tuple[str, ...] = ("y",),
+    result: int | None = None,
+    domains: tuple[str, ...] = (),
+) -> onnx.ModelProto:
+    """A model from `x` to `outputs`; with `listed`, initializers are inputs as well (IR 3)."""
+    inputs = [helper.make_tensor_value_info("x", dtype, shape)]
+    if listed:
+        inputs += [
+            helper.make_tensor_value_info(
+                name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape
+            )
+            for name, array in constants.items()
+        ]
+    graph = helper.make_graph(
+        nodes,
+        "foreign",
+        inputs,
+        [helper.make_tensor_value_info(name, result or dtype, None) for name in outputs],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(d, 1) for d in domains)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=ir_version)
+
+
+def brought(model: onnx.ModelProto, view: Preprocess = VIEW) -> tuple[ir.Model, Came]:
+    """The canonical Graph, proved, and how the model came."""
+    original = ir.from_proto(model)
+    graph = original.clone()
+    came = bring_in(graph, view, "foreign.onnx")
+    proof = prove(original, came, view, graph, 1, "foreign.onnx")
+    assert proof["largest_logit"] > 1e-3, "nothing is proved about zeros"
+    check_canonical(graph)
+    onnx.checker.check_model(ir.to_proto(graph), full_check=True)
+    assert input_size(graph, "") == (view.size, view.size)
+    class_count(graph, "")
+    return graph, came
+
+
+def refused(model: onnx.ModelProto, view: Preprocess = VIEW) -> str:
+    with pytest.raises(StageError) as caught:
+        bring_in(ir.from_proto(model), view, "foreign.onnx")
+    assert caught.value.where
+    return str(caught.value)
+
+
+def kinds(graph: ir.Model) -> list[str]:
+    return [item.op_type for item in graph.graph]
+
+
+HEAD = {"w": normal(5, 3, 3, 3), "v": normal(7, 5)}
+TAIL = [node("GlobalAveragePool", "c", "p"), node("Flatten", "p", "f")]
+
+
+@pytest.mark.parametrize("opset", [7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23])
+def test_every_opset(opset: int) -> None:
+    gemm = node("Gemm", "f v b", "y", transB=1)
+    nodes = [node("Conv", "x w", "a"), node("Relu", "a", "c"), *TAIL, gemm]
+    graph, came = brought(model_of(nodes, {**HEAD, "b": normal(7)}, opset=opset, ir_version=8))
+    assert kinds(graph) == ["Conv", "Relu", "GlobalAveragePool", "Flatten", "Gemm"]
+    assert (came.opset, came.batch, came.stripped) == (opset, None, None)
+
+
+@pytest.mark.parametrize("opset", [7, 9])
+def test_a_model_of_2018(opset: int) -> None:
+    """Attributes that became inputs, a fixed batch, initializers listed as inputs, Softmax."""
+    norms = {name: np.abs(normal(5, seed=i)) + 0.5 for i, name in enumerate("smtu")}
+    nodes = [
+        node("Pad", "x", "x1", pads=[0, 0, 1, 1, 0, 0, 1, 1], value=0.25),
+        node("Conv", "x1 w", "a"),
+        node("BatchNormalization", "a s m t u", "b", epsilon=1e-3),
+        node("Clip", "b", "c0", min=0.0, max=1.5),
+        node("Slice", "c0", "c1", axes=[2, 3], starts=[1, 1], ends=[11, 11]),
+        node("Dropout", "c1", "c2 mask", ratio=0.4),
+        node("Sum", "c2 c2 c2", "c"),
+        node("MaxPool", "c", "d", kernel_shape=[2, 2], strides=[2, 2]),
+        node("Reshape", "d shape", "f"),
+        node("Gemm", "f v bias", "z", transB=1),
+        node("Unsqueeze", "z", "z1", axes=[2, 3]),
+        node("Squeeze", "z1", "z2", axes=[2, 3]),
+        node("Softmax", "z2", "y"),
+    ]
+    constants = {
+        "w": HEAD["w"], "v": normal(7, 125), "bias": normal(7), "shape": ints(1, 125), **norms
+    }  # fmt: skip
+    model = model_of(nodes, constants, opset=opset, shape=ONE, ir_version=3, listed=True)
+    graph, came = brought(model)
+    assert (came.batch, came.stripped, came.output) == (1, "Softmax", "z2")
+    assert {"Sum", "BatchNormalization", "Dropout", "Softmax"}.isdisjoint(kinds(graph))
+    [shape] = [
+        v.const_value for v in graph.graph.initializers.values() if (v.name or "").startswith("resh")
+    ]
+    assert shape is not None and shape.numpy().tolist() == [0, 125]
+
+
+LATER = {
+    "HardSwish": (14, [node("HardSwish", "a", "c")], {}),
+    "Mish": (18, [node("Mish", "a", "c")], {}),
+    "Gelu": (20, [node("Gelu", "a", "c")], {}),
+    "Gelu by tanh": (20, [node("Gelu", "a", "c", approximate="tanh")], {}),
+    "LayerNormalization": (
+        17,
+        [node("LayerNormalization", "a g h", "c", axis=-1, epsilon=1e-3)],
+        {"g": normal(10), "h": normal(10, seed=2)},
+    ),
+    "LayerNormalization of two": (
+        17,
+        [node("LayerNormalization", "a g", "c", axis=2)],
+        {"g": normal(10, 10)},
+    ),
+    "axes as input": (
+        18,
+        [node("ReduceMax", "a axes", "m", keepdims=1), node("Sub", "a m", "c")],
+        {"axes": ints(1)},
+    ),
+    "some axes padded": (
+        18,
+        [node("Pad", "a pads - axes", "c")],
+        {"pads": ints(1, 0, 2, 1), "axes": ints(-1, 2)},
+    ),
+    "halves": (18, [node("Split", "a", "h i", axis=2, num_outputs=2), node("Sub", "h i", "c")], {}),
+    "part of a shape": (
+        15,
+        [
+            node("Shape", "a", "s", start=2),
+            node("Concat", "lead s", "t", axis=0),
+            node("Reshape", "a t", "c"),
+        ],
+        {"lead": ints(0, 5)},
+    ),
+    "neutral words": (19, [node("AveragePool", "a", "c", kernel_shape=[2, 2], dilations=[1, 1])], {}),
+    "allowzero without a zero": (
+        14,
+        [node("Reshape", "a t", "c", allowzero=1)],
+        {"t": ints(-1, 5, 10, 10)},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_what_came_after_opset_13(name: str) -> None:
+    opset, between, constants = LATER[name]
+    nodes = [node("Conv", "x w", "a"), *between, *TAIL, node("Gemm", "f v", "y", transB=1)]
+    brought(model_of(nodes, {**HEAD, **constants}, opset=opset, ir_version=8))
+
+
+def inside(between: list[onnx.NodeProto], constants: dict[str, Array], **options: Any) -> Any:
+    nodes = [node("Conv", "x w", "a"), *between, *TAIL, node("Gemm", "f v", "y", transB=1)]
+    return model_of(nodes, {**HEAD, **constants}, **options)
+
+
+def test_what_opset_13_cannot_say_is_named() -> None:
+    grid = inside([node("GridSample", "a g", "c")], {"g": normal(1, 4, 4, 2)}, opset=16)
+    assert "opset 16 cannot be brought to opset 13: GridSample 'my GridSample c'" in refused(grid)
+    wide = inside([node("Softmax", "a", "c", axis=1)], {}, opset=11, shape=ONE)
+    assert "Softmax 'my Softmax c': it runs over all dimensions" in refused(wide)
+    zero = inside([node("Reshape", "a t", "c", allowzero=1)], {"t": ints(0, 5, 10, 10)}, opset=14)
+    assert "Reshape 'my Reshape c': attribute allowzero = 1" in refused(zero)
+    pixels = {name: normal(5, seed=i) + 2 for i, name in enumerate("stuq")}
+    each = [node("BatchNormalization", "a s t u q", "c", spatial=0)]
+    assert "my BatchNormalization c': it normalizes every pixel" in refused(
+        inside(each, pixels, opset=8)
+    )
+    parts = [node("Split", "a", "h i", axis=1, num_outputs=2), node("Concat", "h i", "c", axis=1)]
+    uneven = inside(parts, {}, opset=18)
+    assert "it splits 5 values into 2 parts" in refused(uneven)
+
+
+def test_what_is_not_onnx_is_named() -> None:
+    simple = [node("Relu", "a", "c")]
+    assert "has opset 6; those from 7 to" in refused(inside(simple, {}, opset=6))
+    own = inside([node("FusedRelu", "a", "c", domain="com.acme")], {}, domains=("com.acme",))
+    assert "FusedRelu 'my FusedRelu c' belongs to com.acme" in refused(own)
+    branch = helper.make_graph(
+        [node("Relu", "a", "r")], "b", [], [helper.make_empty_tensor_value_info("r")]
+    )
+    choice = inside(
+        [node("If", "t", "c", then_branch=branch, else_branch=branch)], {"t": np.array(True)}
+    )
+    assert "If 'my If c' decides while the model runs" in refused(choice)
+
+
+def test_an_unused_domain_and_functions_of_the_models_own() -> None:
+    function = helper.make_function(
+        "mine", "Twice", ["i"], ["o"], [helper.make_node("Add", ["i", "i"], ["o"])],
+        [helper.make_opsetid("", 13)],
+    )  # fmt: skip
+    twice = [node("Twice", "a", "c", domain="mine")]
+    model = inside(twice, {}, domains=("mine", "ai.onnx.ml"))
+    model.functions.append(function)
+    graph, _ = brought(model)
+    assert "Add" in kinds(graph)
+
+
+def test_a_batch_that_the_model_asks_for() -> None:
+    """As PyTorch writes `x.view(x.size(0), -1)`."""
+    nodes = [
+        node("Conv", "x w", "c"),
+        node("Shape", "c", "s"),
+        node("Gather", "s zero", "n", axis=0),
+        node("Unsqueeze", "n axis", "n1"),
+        node("Concat", "n1 rest", "t", axis=0),
+        node("Reshape", "c t", "f"),
+        node("Gemm", "f v", "y", transB=1),
+    ]
+    constants = {
+        "w": HEAD["w"], "v": normal(7, 500), "zero": np.array(0, np.int64), "axis": ints(0),
+        "rest": ints(-1),
+    }  # fmt: skip
+    for shape in (FREE, ONE, (4, *ONE[1:])):
+        graph, came = brought(model_of(nodes, constants, shape=shape))
+        assert kinds(graph) == ["Conv", "Reshape", "Gemm"]
+        assert came.batch == (None if shape == FREE else shape[0])
+
+
+def test_free_height_and_width_are_the_recipes() -> None:
+    nodes = [node("Conv", "x w", "c"), *TAIL, node("Gemm", "f v", "y", transB=1)]
+    graph, _ = brought(model_of(nodes, HEAD, shape=("n", 3, "h", "w")), Preprocess(size=20))
+    assert input_size(graph, "") == (20, 20)
+    assert "its input is 12x12, but data.preprocess gives 20x20" in refused(
+        model_of(nodes, HEAD), Preprocess(size=20)
+    )
+
+
+def test_inputs_that_are_no_image() -> None:
+    nodes = [node("Conv", "x w", "c"), *TAIL, node("Gemm", "f v", "y", transB=1)]
+    gray = model_of([node("Conv", "x u", "c"), *nodes[1:]], {**HEAD, "u": normal(5, 1, 3, 3)},
+                    shape=("n", 1, 12, 12))  # fmt: skip
+    assert "an image of 3 channels is needed" in refused(gray)
+    flat = model_of([node("Gemm", "x u", "y")], {"u": normal(3, 4)}, shape=("n", 3))
+    assert "an image [N, 3, H, W] is needed" in refused(flat)
+    cast = [node("Cast", "x", "x1", to=1), node("Conv", "x1 w", "c"), *nodes[1:]]
+    bytes_in = model_of(cast, HEAD, dtype=TensorProto.UINT8, result=TensorProto.FLOAT)
+    message = refused(bytes_in)
+    assert "its input 'x' is uint8, not float32" in message and "data.preprocess" in message
+
+
+def test_channels_last() -> None:
+    nodes = [node("Transpose", "x", "x1", perm=[0, 3, 1, 2]), node("Conv", "x1 w", "c"), *TAIL,
+             node("Gemm", "f v", "y", transB=1)]  # fmt: skip
+    graph, came = brought(model_of(nodes, HEAD, shape=("n", 12, 12, 3)))
+    assert came.channels_last and kinds(graph)[0] == "Conv"
+    nodes[0] = node("Transpose", "r", "x1", perm=[0, 3, 1, 2])
+    read = model_of([node("Relu", "x", "r"), *nodes], HEAD, shape=("n", 12, 12, 3))
+    assert "channels last, and is read so by Relu" in refused(read)
+
+
+def test_its_own_normalization_goes_to_the_preprocessing() -> None:
+    mean, std = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.2, 0.25, 0.3], np.float32)
+    nodes = [node("Sub", "x m", "x1"), node("Div", "x1 s", "x2"), node("Conv", "x2 w", "c"), *TAIL,
+             node("Gemm", "f v", "y", transB=1)]  # fmt: skip
+    own = {"m": mean.reshape(1, 3, 1, 1), "s": std.reshape(3, 1, 1)}
+    view = Preprocess(size=12, mean=(0, 0, 0), std=(1, 1, 1))
+    graph, _ = brought(model_of(nodes, {**HEAD, **own}), view)
+    assert kinds(graph)[0] == "Conv"
+    found = preprocess_in(graph, "").normalization
+    np.testing.assert_allclose(found.mean, mean, rtol=1e-6)
+    np.testing.assert_allclose(found.std, std, rtol=1e-6)
+    # Of bytes, by a Mul and an Add.
+    nodes[:2] = [node("Mul", "x s", "x1"), node("Add", "m x1", "x2")]
+    own = {"s": np.array(1 / 127.5, np.float32), "m": np.array([-1.0], np.float32)}
+    view = Preprocess(size=12, mean=(0, 0, 0), std=(1 / 255,) * 3)
+    graph, _ = brought(model_of(nodes, {**HEAD, **own}), view)
+    assert kinds(graph)[0] == "Conv"
+    found = preprocess_in(graph, "").normalization
+    np.testing.assert_allclose([found.mean, found.std], 0.5, rtol=1e-6)
+
+
+def test_a_normalization_that_no_recipe_could_say_stays() -> None:
+    nodes = [node("Sub", "x m", "x1"), node("Conv", "x1 w", "c"), *TAIL,
+             node("Gemm", "f v", "y", transB=1)]  # fmt: skip
+    graph, _ = brought(model_of(nodes, {**HEAD, "m": np.array(3.0, np.float32)}))
+    assert kinds(graph)[0] == "Sub"
+    assert preprocess_in(graph, "").normalization == Normalization(mean=VIEW.mean, std=VIEW.std)
+
+
+@pytest.mark.parametrize("opset", [9, 13, 17])
+def test_half_precision(opset: int) -> None:
+    nodes = [node("Conv", "x w", "c"), *TAIL, node("Gemm", "f v", "y", transB=1)]
+    halves = {name: array.astype(np.float16) for name, array in HEAD.items()}
+    if opset < 11:
+        halves["b"] = normal(7).astype(np.float16)
+        nodes[-1] = node("Gemm", "f v b", "y", transB=1)
+    graph, came = brought(model_of(nodes, halves, opset=opset, dtype=TensorProto.FLOAT16))
+    assert came.is_half and came.precisions == ("FLOAT16",)
+    assert {v.dtype for v in graph.graph.initializers.values()} == {ir.DataType.FLOAT}
+
+
+def test_half_precision_inside_of_single() -> None:
+    nodes = [
+        node("Cast", "x", "h", to=TensorProto.FLOAT16), node("Conv", "h w", "c1"),
+        node("Cast", "c1", "c", to=TensorProto.FLOAT), *TAIL, node("Gemm", "f v", "y", transB=1),
+    ]  # fmt: skip
+    graph, came = brought(model_of(nodes, {**HEAD, "w": HEAD["w"].astype(np.float16)}))
+    assert came.is_half and "Cast" not in kinds(graph)
+
+
+def test_constants_as_nodes() -> None:
+    constants = [
+        helper.make_node("Constant", [], [name], value=numpy_helper.from_array(array, name))
+        for name, array in {**HEAD, "fill": ints(5)}.items()
+    ]
+    nodes = [
+        *constants,
+        helper.make_node(
+            "ConstantOfShape", ["fill"], ["b"],
+            value=numpy_helper.from_array(np.array([0.5], np.float32)),
+        ),
+        node("Transpose", "v", "vt", perm=[1, 0]),
+        node("Conv", "x w b", "c"), *TAIL, node("Gemm", "f vt", "y"),
+    ]  # fmt: skip
+    graph, _ = brought(model_of(nodes, {}))
+    assert kinds(graph) == ["Conv", "GlobalAveragePool", "Flatten", "Gemm"]
+
+
+def test_a_small_file_does_not_ask_for_much() -> None:
+    huge = [node("ConstantOfShape", "fill", "b"), node("Add", "a b", "c")]
+    message = refused(inside(huge, {"fill": ints(1 << 20, 1 << 20)}))
+    assert "my ConstantOfShape b' makes constants of more than 1 GiB" in message
+
+
+def test_caffes_scales_go_into_the_convolution() -> None:
+    def column(seed: int, low: float = 0.5) -> Array:
+        return np.random.default_rng(seed).uniform(low, 1.5, (5, 1, 1)).astype(np.float32)
+
+    norms = {name: np.abs(normal(5, seed=i)) + 0.5 for i, name in enumerate("smtu")}
+    after = [
+        node("BatchNormalization", "a s m t u", "b1"), node("Mul", "b1 g", "b2"),
+        node("Add", "h b2", "c"),
+    ]  # fmt: skip
+    graph, _ = brought(inside(after, {**norms, "g": column(1), "h": column(2)}))
+    assert kinds(graph) == ["Conv", "GlobalAveragePool", "Flatten", "Gemm"]
+    # Where no convolution is before, one Mul and one Add are left.
+    before = [node("MaxPool", "a", "a1", kernel_shape=[2, 2])]
+    after[0] = node("BatchNormalization", "a1 s m t u", "b1")
+    graph, _ = brought(inside(before + after, {**norms, "g": column(1), "h": column(2)}))
+    assert kinds(graph)[:4] == ["Conv", "MaxPool", "Mul", "Add"] and len(kinds(graph)) == 7
+    # What something else reads too stays as it is.
+    both = [node("Mul", "a g", "b"), node("Add", "a b", "c")]
+    graph, _ = brought(inside(both, {"g": column(1)}))
+    assert kinds(graph)[:3] == ["Conv", "Mul", "Add"]
+
+
+def test_several_results_or_none() -> None:
+    nodes = [node("Conv", "x w", "c"), *TAIL, node("Gemm", "f v", "y", transB=1)]
+    message = refused(model_of(nodes, HEAD, outputs=("y", "f")))
+    assert "the outputs ['y', 'f']" in message and "extract_model" in message
+    best = [*nodes[:-1], node("Gemm", "f v", "z", transB=1), node("ArgMax", "z", "y", axis=1)]
+    assert "logits of real numbers are needed" in refused(
+        model_of(best, HEAD, result=TensorProto.INT64)
+    )
+    assert "a row of logits for every image is needed" in refused(
+        model_of([node("Conv", "x w", "y")], HEAD)
+    )
+
+
+@pytest.mark.parametrize("opset", [9, 13])
+def test_a_fully_convolutional_classifier(opset: int) -> None:
+    nodes = [node("Conv", "x w", "c"), node("GlobalAveragePool", "c", "p"),
+             node("Softmax", "p", "y", axis=1)]  # fmt: skip
+    graph, came = brought(model_of(nodes, HEAD, opset=opset))
+    assert kinds(graph) == ["Conv", "GlobalAveragePool", "Flatten"]
+    assert (came.stripped, class_count(graph, "")) == ("Softmax", 5)
+
+
+def test_a_softmax_over_anything_else_stays() -> None:
+    nodes = [node("Conv", "x w", "c"), *TAIL, node("Gemm", "f v", "z", transB=1),
+             node("Softmax", "z", "y", axis=0)]  # fmt: skip
+    original = ir.from_proto(model_of(nodes, HEAD, shape=ONE))
+    came = bring_in(original, VIEW, "")
+    assert came.stripped is None and kinds(original)[-1] == "Softmax"
+
+
+def test_the_proof_finds_a_change() -> None:
+    nodes = [node("Conv", "x w", "c"), *TAIL, node("Gemm", "f v", "y", transB=1)]
+    original = ir.from_proto(model_of(nodes, HEAD))
+    graph = original.clone()
+    came = bring_in(graph, VIEW, "m.onnx")
+    weight = graph.graph.initializers["gemm1_weight"]
+    changed = np.array(weight.const_value.numpy())  # type: ignore[union-attr]
+    changed[3, 2] += 0.05
+    weight.const_value = ir.tensor(changed, name=weight.name)
+    with pytest.raises(StageError, match=r"m.onnx: as canonical Graph it gives other logits"):
+        prove(original, came, VIEW, graph, 1, "m.onnx")
