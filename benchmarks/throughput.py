@@ -67,7 +67,7 @@ def photographs(folder: Path, images: int) -> "Samples":
 def measure(subject: str, images: int, threads: int, folder: Path) -> tuple[float, float]:
     """Seconds of ours and of the bare session: medians over the rounds."""
     from pipeline.artifact import Artifact, digest_of_path
-    from pipeline.run_artifact import BATCH, Subject, logits_of
+    from pipeline.evaluation.run_artifact import BATCH, Subject, logits_of
     from pipeline.runners.onnx import declared_preprocess, make_session
 
     format, name = SUBJECTS[subject]

@@ -12,6 +12,7 @@ from pipeline.engine import Job, TargetResult, initial_settings, key_fields, pre
 from pipeline.engine import plan as plan_stages
 from pipeline.engine import run as run_stages
 from pipeline.errors import MissingError, StageError, UsageError
+from pipeline.evaluation.shards import HERE, Engine
 from pipeline.preflight import find_missing, resolve
 from pipeline.process import cores
 from pipeline.recipe_file import RecipeFile, load_recipe
@@ -19,7 +20,6 @@ from pipeline.report.card import CARD, write_card
 from pipeline.report.html.write import write_report
 from pipeline.report.json_report import build_report
 from pipeline.report.terminal import Terminal, print_results
-from pipeline.shards import HERE, Engine
 from pipeline.stages import chain_of, compile, stages_until
 from pipeline.stages.stage import Stage
 from pipeline.store import Store

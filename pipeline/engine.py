@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 from pipeline.artifact import Artifact
 from pipeline.check.result import Check, skipped, with_faults
 from pipeline.data.preprocess import Preprocess
-from pipeline.deployment_gap import deployment_gap
 from pipeline.errors import NoFormError, PipelineError
-from pipeline.evaluate import Evaluator
-from pipeline.looks import Looks, Outputs
+from pipeline.evaluation.deployment_gap import deployment_gap
+from pipeline.evaluation.evaluator import Evaluator
+from pipeline.evaluation.looks import Looks, Outputs
+from pipeline.evaluation.published_check import held_to_published
+from pipeline.evaluation.shards import HERE, Engine
+from pipeline.evaluation.stage_check import Made, check_stage
 from pipeline.process import measured, version_of
 from pipeline.progress import Progress
-from pipeline.published_check import held_to_published
 from pipeline.recipe_file import RecipeFile
-from pipeline.shards import HERE, Engine
 from pipeline.sources.model_folder import read_description
-from pipeline.stage_check import Made, check_stage
 from pipeline.stages.stage import Settings, Stage, Work
 from pipeline.store import Entry, Store
 from pipeline.synap.handover import Handover

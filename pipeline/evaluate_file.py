@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import Artifact, Format, digest_of_path
 from pipeline.errors import MissingError, StageError, UsageError
+from pipeline.evaluation.shards import HERE, Engine, engine_missing
 from pipeline.process import cores
 from pipeline.recipe import DatasetName
 from pipeline.recipe_file import load_recipe
 from pipeline.report.terminal import Terminal
-from pipeline.shards import HERE, Engine, engine_missing
 from pipeline.store import Store
 from pipeline.system_errors import system_errors_explained
 
@@ -42,7 +42,7 @@ def evaluate(
     from pipeline.check.judge import judge
     from pipeline.data.datasets import dataset_named
     from pipeline.data.device_view import DeviceView
-    from pipeline.evaluate import LOGITS, Evaluator
+    from pipeline.evaluation.evaluator import LOGITS, Evaluator
     from pipeline.recipe import Thresholds
     from pipeline.runners.declared import preprocess_for
 

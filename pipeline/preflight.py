@@ -6,7 +6,7 @@ from pathlib import Path
 from pipeline.data.datasets import dataset_missing
 from pipeline.engine import Job
 from pipeline.errors import Missing
-from pipeline.shards import engine_missing
+from pipeline.evaluation.shards import engine_missing
 from pipeline.stages.stage import Settings
 from pipeline.synap.handover import Handover
 

@@ -13,7 +13,7 @@ from pipeline.command import make_job
 from pipeline.engine import initial_settings, key_fields
 from pipeline.engine import plan as plan_stages
 from pipeline.errors import StageError
-from pipeline.evaluate import run_on
+from pipeline.evaluation.evaluator import run_on
 from pipeline.preflight import resolve
 from pipeline.recipe import Checks, Compile
 from pipeline.stages import REFERENCE, STAGES, check_chain, stages_until

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.artifact import Artifact, atomic_path
 from pipeline.board.board import Board
 from pipeline.data.preprocess import Preprocess
-from pipeline.evaluate import LOGITS
+from pipeline.evaluation.evaluator import LOGITS
 from pipeline.progress import Progress
 from pipeline.recipe import Device
 from pipeline.store import Entry, Store

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.compare_runs import Comparison, Numbers, StagePair
+from pipeline.report.compare_runs import Comparison, Numbers, StagePair
 
 NONE = "-"
 

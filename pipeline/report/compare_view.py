@@ -7,10 +7,10 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.artifact import write_text
-from pipeline.compare_runs import Comparison
 from pipeline.inspect.printable import printable
+from pipeline.report.compare_runs import Comparison
 from pipeline.report.compare_table import Block, Line, blocks_of
-from pipeline.run_differences import Difference
+from pipeline.report.run_differences import Difference
 from pipeline.system_errors import system_errors_explained
 
 _LINE = 1_000

@@ -112,7 +112,9 @@ def print_results(
         if check.required or stage.artifact is None:
             console.print(f"{name}: {check.verdict}: {check.reason}", soft_wrap=True)
         elif check.published is not None:
-            console.print(f"{name}: published figure: {check.published}: {check.reason}", soft_wrap=True)
+            console.print(
+                f"{name}: published figure: {check.published}: {check.reason}", soft_wrap=True
+            )
     for name, stage in rows:
         gap = stage.details.get("device_view")
         if gap is not None:

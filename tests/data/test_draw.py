@@ -393,7 +393,9 @@ def test_a_manifest_is_taken_in_its_order(classes: Path, tmp_path: Path) -> None
     assert len(sets.evaluation) == 22
     shorter = draw(recipe_data(2, calibration__manifest="set.txt"), classes, tmp_path)
     assert shorter.calibration.items == sets.calibration.items[:2]
-    longer = draw(recipe_data(9, calibration__manifest="set.txt", calibration__at_least=3), classes, tmp_path)
+    longer = draw(
+        recipe_data(9, calibration__manifest="set.txt", calibration__at_least=3), classes, tmp_path
+    )
     assert "calibration: 3 images instead of 9, because the manifest has no more" in longer.notes
 
 
@@ -415,7 +417,9 @@ def test_a_manifest_does_not_get_what_an_earlier_set_has(classes: Path, tmp_path
         evaluation__at_least=2,
         overlap="leave_out",
     )
-    with pytest.raises(StageError, match=r"1 images, and at least 2 are demanded.*manifest names 2"):
+    with pytest.raises(
+        StageError, match=r"1 images, and at least 2 are demanded.*manifest names 2"
+    ):
         draw(too_few, classes, tmp_path)
 
 

@@ -140,7 +140,9 @@ def test_a_model_of_2018(opset: int) -> None:
     assert (came.batch, came.stripped, came.output) == (1, "Softmax", "z2")
     assert {"Sum", "BatchNormalization", "Dropout", "Softmax"}.isdisjoint(kinds(graph))
     [shape] = [
-        v.const_value for v in graph.graph.initializers.values() if (v.name or "").startswith("resh")
+        v.const_value
+        for v in graph.graph.initializers.values()
+        if (v.name or "").startswith("resh")
     ]
     assert shape is not None and shape.numpy().tolist() == [0, 125]
 

@@ -72,7 +72,8 @@ def test_what_onnx_itself_writes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["/etc/passwd", "../secret.bin", "a/../../secret.bin", "..\\secret.bin", "C:\\x", "", "\0"]
+    "name",
+    ["/etc/passwd", "../secret.bin", "a/../../secret.bin", "..\\secret.bin", "C:\\x", "", "\0"],
 )
 def test_a_path_that_leads_out(tmp_path: Path, name: str) -> None:
     (tmp_path / "secret.bin").write_bytes(WEIGHT.tobytes())

@@ -67,8 +67,12 @@ def float_model() -> onnx.ModelProto:
 @pytest.fixture(scope="module")
 def quantized(tmp_path_factory: pytest.TempPathFactory) -> Quantized:
     """`quantized(activations, weights, per_channel, **extra)`: as quantize_static leaves it."""
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType
-    from onnxruntime.quantization import quantize_static
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
 
     root = tmp_path_factory.mktemp("qdq")
     onnx.save(float_model(), root / "float.onnx")

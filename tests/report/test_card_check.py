@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from pipeline.card_command import card
+from pipeline.commands.card import card
 from pipeline.errors import PipelineError, StageError
 from pipeline.report.card_check import check_card
 from pipeline.report.card_example import NoExample

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.data.preprocess import Preprocess
 from pipeline.engine import Job, StageResult, TargetResult
-from pipeline.evaluate import LOGITS, Evaluator
-from pipeline.looks import Looks, Outputs
+from pipeline.evaluation.evaluator import LOGITS, Evaluator
+from pipeline.evaluation.looks import Looks, Outputs
 from pipeline.progress import Progress
 from pipeline.recipe import Thresholds
 from pipeline.report.html.analysis import analysis_of

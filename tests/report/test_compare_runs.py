@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 from typer.testing import CliRunner
 
-from pipeline.compare_command import compare
-from pipeline.compare_runs import Comparison, compare_runs
+from pipeline.commands.compare import compare
 from pipeline.errors import PipelineError, StageError, UsageError
+from pipeline.report.compare_runs import Comparison, compare_runs
 from pipeline.report.compare_view import print_comparison, write_page
 
 app = typer.Typer()

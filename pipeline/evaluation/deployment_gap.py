@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import Artifact
 from pipeline.data.device_view import DeviceView
-from pipeline.evaluate import LOGITS, Evaluator
+from pipeline.evaluation.evaluator import LOGITS, Evaluator
 from pipeline.stages.stage import Settings
 from pipeline.store import Entry
 

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import command, looks
+from pipeline import command
 from pipeline.check.sequential import anytime_interval
-from pipeline.looks import FIRST, GROWTH, STEP, Looks, Outputs
+from pipeline.evaluation import looks
+from pipeline.evaluation.looks import FIRST, GROWTH, STEP, Looks, Outputs
 
 
 class Items(tuple[int, ...]):

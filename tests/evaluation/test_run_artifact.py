@@ -8,12 +8,12 @@ import pytest
 
 from pipeline.artifact import Artifact
 from pipeline.data.preprocess import Normalization
+from pipeline.evaluation.run_artifact import assigned_bytes
 from pipeline.graph.file import load_graph, preprocess_in, set_preprocess
 from pipeline.lower.render import render_tflite
 from pipeline.quant.make_plan import make_plan, placement_for
 from pipeline.quant.observe import observe
 from pipeline.recipe import Quantize, Ranges
-from pipeline.run_artifact import assigned_bytes
 
 HALF = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 

@@ -18,8 +18,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.errors import Missing, StageError, UsageError
-from pipeline.run_artifact import BATCH, Advance, Subject
-from pipeline.shard_worker import Failed, run_shard, tools_of
+from pipeline.evaluation.run_artifact import BATCH, Advance, Subject
+from pipeline.evaluation.shard_worker import Failed, run_shard, tools_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -124,7 +124,7 @@ def _workers(engine: Engine) -> AbstractContextManager[tuple[Any, int]]:
     """joblib's backend, and how many shards it runs at a time."""
     if engine.kind == "local":
         return _processes(engine.workers)
-    from pipeline.dask_cluster import dask_workers
+    from pipeline.evaluation.dask_cluster import dask_workers
 
     return dask_workers(engine.scheduler, engine_missing(engine))
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import dask_cluster
+from pipeline.evaluation import dask_cluster
 from pipeline.artifact import Artifact, digest_of_path
 from pipeline.check.judge import judge
 from pipeline.data.dataset import BrokenImage, content_digest
@@ -24,12 +24,12 @@ from pipeline.data.imagenet import Imagenet
 from pipeline.data.npy import open_npy
 from pipeline.data.samples import Sample, Samples
 from pipeline.errors import Missing, MissingError, StageError, UsageError
-from pipeline.evaluate import run_on
+from pipeline.evaluation.evaluator import run_on
+from pipeline.evaluation.run_artifact import BATCH, Subject, logits_of
+from pipeline.evaluation.shard_worker import Failed, run_shard, tools_of
+from pipeline.evaluation.shards import HERE, LARGEST, Engine, logits_in_shards, shard_ranges
 from pipeline.progress import Silent
 from pipeline.recipe import Thresholds
-from pipeline.run_artifact import BATCH, Subject, logits_of
-from pipeline.shard_worker import Failed, run_shard, tools_of
-from pipeline.shards import HERE, LARGEST, Engine, logits_in_shards, shard_ranges
 
 
 @pytest.fixture(scope="module")
@@ -326,8 +326,8 @@ def test_without_the_package_the_command_is_named(lab: Any) -> None:
 import sys
 sys.modules["distributed"] = None  # what Python makes of a package that is not there
 from pipeline.errors import MissingError
-from pipeline.shards import Engine, engine_missing, logits_in_shards
-from pipeline.run_artifact import Subject
+from pipeline.evaluation.shards import Engine, engine_missing, logits_in_shards
+from pipeline.evaluation.run_artifact import Subject
 from pipeline.artifact import Artifact
 from pathlib import Path
 assert not engine_missing(Engine())

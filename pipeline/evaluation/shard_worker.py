@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from pipeline import __version__
 from pipeline.artifact import Artifact, Format, digest_of_path
 from pipeline.errors import PipelineError, StageError
+from pipeline.evaluation.run_artifact import Subject, logits_of
 from pipeline.process import version_of
-from pipeline.run_artifact import Subject, logits_of
 from pipeline.runners import RUNNERS
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from pipeline.errors import StageError
 from pipeline.regression.baseline import mark_of
 from pipeline.regression.likeness import cpu_kind
 from pipeline.report.report_read import REPORT, ShownReport, ShownStage, read_shown
-from pipeline.run_differences import Difference, in_data, in_environment, in_recipe
+from pipeline.report.run_differences import Difference, in_data, in_environment, in_recipe
 
 SCHEMA = 1
 """Version of the JSON form."""

@@ -19,7 +19,7 @@ def compare(
     """Show two runs side by side, and in what they differ; nothing is judged."""
     from rich.console import Console
 
-    from pipeline.compare_runs import compare_runs
+    from pipeline.report.compare_runs import compare_runs
     from pipeline.report.compare_view import print_comparison, write_page
 
     comparison = compare_runs(a, b)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from pipeline.artifact import Artifact, atomic_path
 from pipeline.data.device_view import DeviceView
 from pipeline.data.preprocess import Preprocess
+from pipeline.evaluation.run_artifact import Subject, logits_of
+from pipeline.evaluation.shards import HERE, Engine, logits_in_shards
 from pipeline.process import version_of
 from pipeline.progress import Progress
-from pipeline.run_artifact import Subject, logits_of
 from pipeline.runners import RUNNERS
-from pipeline.shards import HERE, Engine, logits_in_shards
 from pipeline.store import Entry, Store
 
 if TYPE_CHECKING:

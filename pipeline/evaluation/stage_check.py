@@ -10,8 +10,8 @@ from pipeline.board.outputs import board_of, board_outputs, median_latency
 from pipeline.check.gate import decide
 from pipeline.check.result import Check, Evidence, skipped
 from pipeline.check.verdicts import judge_stored
-from pipeline.evaluate import LOGITS, Evaluator
-from pipeline.looks import Looks, Outputs
+from pipeline.evaluation.evaluator import LOGITS, Evaluator
+from pipeline.evaluation.looks import Looks, Outputs
 from pipeline.recipe import Thresholds
 from pipeline.stages import REFERENCE
 from pipeline.stages.stage import Settings, Stage

@@ -1,0 +1,66 @@
+"""`pipeline evaluate`: the accuracy of a model file."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.commands.options import (
+    ARTIFACTS,
+    ArtifactsFolder,
+    AsJson,
+    EngineName,
+    EngineOption,
+    Scheduler,
+    Threads,
+    ViewName,
+    Workers,
+)
+
+
+def evaluate(
+    file: Annotated[Path, typer.Argument(help="A .onnx, .tflite or .synap file.")],
+    data: Annotated[Path, typer.Option(help="The folder of images.")],
+    config: Annotated[
+        Path | None, typer.Option(help="A recipe whose data.preprocess the file needs.")
+    ] = None,
+    dataset: Annotated[
+        str, typer.Option(help="imagenet, imagenetv2, imagenette, folder, npy or digits.")
+    ] = "imagenet",
+    images: Annotated[int, typer.Option(help="At most this many; 0: all.", min=0)] = 0,
+    label_offset: Annotated[
+        int | None,
+        typer.Option(
+            help="Outputs before the first class: 1 where there is a background class.", min=0
+        ),
+    ] = None,
+    preprocess: Annotated[
+        ViewName,
+        typer.Option(help="Who prepares the pictures: the model's own way, or the device's."),
+    ] = ViewName.model,
+    artifacts: ArtifactsFolder = ARTIFACTS,
+    threads: Threads = 0,
+    engine: EngineOption = EngineName.local,
+    scheduler: Scheduler = "",
+    workers: Workers = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the accuracy of a model file on labelled images."""
+    from pipeline.evaluate_file import evaluate as measure
+    from pipeline.evaluation.shards import Engine
+
+    check = measure(
+        file, data, config, images, artifacts, threads, label_offset, preprocess.value, dataset,
+        Engine(engine.value, scheduler, workers),
+    )  # fmt: skip
+    if as_json:
+        typer.echo(json.dumps(check, indent=1))
+        return
+    typer.echo(f"{file}: top-1 {100 * check['top1']:.2f} %, top-5 {100 * check['top5']:.2f} %")
+    typer.echo(f"{check['images']} images, {check['evidence']}")
+    if "model_view" in check:
+        typer.echo(
+            f"as the device prepares them; in the model's own way top-1 is "
+            f"{100 * check['model_view']['top1']:.2f} %, a gap of {100 * check['gap']:.2f} points"
+        )

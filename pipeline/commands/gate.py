@@ -1,0 +1,69 @@
+"""`pipeline gate`: a run against its baseline."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.commands.options import (
+    AsJson,
+)
+
+
+def gate(
+    report: Annotated[Path, typer.Argument(help="The report.json of a run.")],
+    baseline: Annotated[
+        Path | None,
+        typer.Option(help="What to compare with. Default: configs/baselines/<recipe>.json."),
+    ] = None,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Make this run the baseline of its target.")
+    ] = False,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML to this file.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write a summary to this file.")] = None,
+    max_top1_loss: Annotated[
+        float, typer.Option(help="Top-1 that a model may lose, a fraction of the images.")
+    ] = 0.005,
+    max_drop_rise: Annotated[
+        float, typer.Option(help="How much the drop may grow, a fraction of the images.")
+    ] = 0.005,
+    max_size_ratio: Annotated[
+        float, typer.Option(help="How many times its size a file may have.")
+    ] = 1.1,
+    max_time_ratio: Annotated[
+        float, typer.Option(help="How many times as long a stage may take.")
+    ] = 2.0,
+    max_latency_ratio: Annotated[
+        float, typer.Option(help="How many times as long an image may take on a board.")
+    ] = 1.1,
+    any_cpu: Annotated[
+        bool, typer.Option("--any-cpu", help="Compare integer models across kinds of CPU.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare a run with the committed baseline: 0 nothing worse, 1 worse, 2 not comparable."""
+    from rich.console import Console
+
+    from pipeline.regression.gate import run_gate
+    from pipeline.regression.result import Limits
+    from pipeline.report.gate_view import print_gate
+
+    result = run_gate(
+        report,
+        baseline,
+        accept_it=accept,
+        limits=Limits(
+            max_top1_loss, max_drop_rise, max_size_ratio, max_time_ratio, max_latency_ratio
+        ),
+        any_cpu=any_cpu,
+        junit=junit,
+        markdown=markdown,
+    )
+    if as_json:
+        typer.echo(json.dumps(result.to_json(), indent=1))
+    else:
+        width = None if sys.stdout.isatty() else 100
+        print_gate(result, Console(width=width, highlight=False))
+    raise typer.Exit(result.exit_code)

@@ -1,0 +1,33 @@
+"""`pipeline inspect`: what is in a file."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.commands.options import (
+    AsJson,
+)
+
+
+def inspect(
+    file: Annotated[
+        Path, typer.Argument(help="A .synap, .onnx or .tflite file, or a metafile (.yaml).")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Say what is in a model file or metafile, without running it; 1 where a metafile breaks a rule."""
+    from rich.console import Console
+
+    from pipeline.inspect import inspect_file
+    from pipeline.report.inspection_view import print_inspection
+
+    inspection = inspect_file(file)
+    if as_json:
+        typer.echo(json.dumps(inspection.to_json(), indent=1))
+    else:
+        width = None if sys.stdout.isatty() else 80
+        print_inspection(inspection, Console(width=width, highlight=False))
+    raise typer.Exit(1 if inspection.contents.violations else 0)

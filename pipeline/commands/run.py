@@ -1,0 +1,50 @@
+"""`pipeline run`: carry out a recipe."""
+
+from typing import Annotated
+
+import typer
+
+from pipeline.commands.options import (
+    ARTIFACTS,
+    ArtifactsFolder,
+    AsJson,
+    Config,
+    DataFolder,
+    EngineName,
+    EngineOption,
+    Overrides,
+    Scheduler,
+    TargetName,
+    Threads,
+    Until,
+    WeightsFile,
+    Workers,
+)
+
+
+def run(
+    config: Config,
+    target: TargetName = "all",
+    until: Until = None,
+    set: Overrides = None,
+    weights: WeightsFile = None,
+    data: DataFolder = None,
+    artifacts: ArtifactsFolder = ARTIFACTS,
+    threads: Threads = 0,
+    engine: EngineOption = EngineName.local,
+    scheduler: Scheduler = "",
+    workers: Workers = 1,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="An undecided required check fails the run.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Convert: carry out the stages of a recipe, check each, and write the .synap files."""
+    from pipeline import command
+    from pipeline.evaluation.shards import Engine
+
+    where = Engine(engine.value, scheduler, workers)
+    job = command.make_job(
+        config, target, until, set or (), weights, data, artifacts, threads, where
+    )
+    raise typer.Exit(command.run(job, strict=strict, as_json=as_json))

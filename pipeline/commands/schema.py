@@ -1,0 +1,17 @@
+"""`pipeline schema`: the JSON Schema of recipes."""
+
+import json
+from typing import Any
+
+import typer
+
+
+def schema() -> None:
+    """Print the JSON Schema of recipes, for editors."""
+    from pipeline.recipe import Recipe
+
+    typer.echo(json.dumps(_with_title(Recipe.model_json_schema()), indent=1))
+
+
+def _with_title(data: dict[str, Any]) -> dict[str, Any]:
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **data}
