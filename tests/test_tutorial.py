@@ -125,11 +125,12 @@ def run(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def edit(recipe: Path, lines: str) -> None:
-    """Write lines into the recipe in the place of those of the same key, commented out or not."""
+    """Write lines into the recipe in the place of those of the same indent and key, commented out
+    or not."""
     text = recipe.read_text()
     for line in lines.splitlines():
-        key = line.split(":")[0].strip()
-        text, count = re.subn(rf"^( *)(# )?{key}:.*$", rf"\g<1>{line.strip()}", text, flags=re.M)
+        indent, key = re.match(r"( *)(\w+):", line).groups()  # type: ignore[union-attr]
+        text, count = re.subn(rf"^{indent}(# )?{key}:.*$", line, text, flags=re.MULTILINE)
         assert count == 1, f"the recipe has {count} lines {key}"
     recipe.write_text(text)
 
@@ -137,8 +138,7 @@ def edit(recipe: Path, lines: str) -> None:
 def without_numbers(text: str, folder: Path) -> list[str]:
     """The lines, their numbers and spaces left out; they differ from one machine to another."""
     text = text.replace(f"{folder}/", "…/")
-    return [re.sub(r"[-+]?\d[\d.]*|\s+", " ", line).split() and " ".join(
-        re.sub(r"[-+]?\d[\d.]*", "#", line).split()) or "" for line in text.splitlines()]  # fmt: skip
+    return [" ".join(re.sub(r"[-+]?\d[\d.]*", "#", line).split()) for line in text.splitlines()]
 
 
 def commands(text: str) -> Iterator[str]:
@@ -149,7 +149,7 @@ def commands(text: str) -> Iterator[str]:
 def expected_code(shown: str, block: str) -> int:
     """1 where the page shows a check that failed, or that --strict does not let pass."""
     strict = "--strict" in block and ": UNDECIDED: " in shown
-    return 1 if strict or re.search(r"^\S+: FAIL: ", shown, flags=re.M) else 0
+    return 1 if strict or re.search(r"^\S+: FAIL: ", shown, flags=re.MULTILINE) else 0
 
 
 @pytest.mark.slow

@@ -116,8 +116,9 @@ def prepare(model: "ir.Model", size: int, where: str) -> Came:
 
 @contextmanager
 def placed(where: str) -> Iterator[None]:
-    """Give the file's name to errors that do not name a place. onnx_ir logs what shape inference
-    says of a model that is no good, traceback included; whether it is any good is found out here."""
+    """Give the file's name to errors that do not name a place, and words to those of onnx_ir, which
+    are of many types. It also logs what shape inference
+    says of such a model, traceback included, which is kept back."""
     logger = logging.getLogger("onnx_ir")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -127,6 +128,14 @@ def placed(where: str) -> Iterator[None]:
         if error.where:
             raise
         raise StageError(error.what, where=where, hint=error.hint) from error
+    except (IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        # What ONNX's checker does not look at, such as an attribute's value.
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise StageError(
+            f"is damaged, or holds what no rule of the import expects: {reason}",
+            where=where,
+            hint="run the model in ONNX Runtime; if it runs there, report it with this message",
+        ) from error
     finally:
         logger.setLevel(level)
 

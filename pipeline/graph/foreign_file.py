@@ -24,11 +24,12 @@ LARGEST = 4 << 30
 def load_foreign(path: Path) -> "ir.Model":
     """Read an ONNX file with its external data, all of it into memory.
 
-    Raises StageError where it is none, where it is too large, or where its data is not to be had.
+    Raises StageError where it is none or ONNX's checker refuses it, where it is too large, or where its data is not to be had.
     """
     import onnx_ir as ir
 
     where, found = str(path), external_files(path)
+    _check(path)
     if not found:
         return load_graph(path)
     proto = _parse(path)
@@ -63,6 +64,17 @@ def _parse(path: Path) -> "onnx.ModelProto":
         raise StageError("there is no such file", where=str(path)) from None
     except Exception as error:  # protobuf raises errors without a public base class
         raise StageError(f"is not a readable ONNX file: {error}", where=str(path)) from error
+
+
+def _check(path: Path) -> None:
+    """What ONNX's own checker says, read from the file, as it does not take more than 2 GiB else."""
+    import onnx
+
+    try:
+        onnx.checker.check_model(str(path))
+    except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise StageError(f"is not a readable ONNX file: {reason}", where=str(path)) from error
 
 
 def _external(proto: "onnx.ModelProto") -> "Iterator[onnx.TensorProto]":

@@ -9,6 +9,7 @@ from pipeline.regression.likeness import changes
 from pipeline.report.report_read import ShownReport, ShownSamples, ShownStage
 
 _CHOICES = (str, int, bool)
+_SAID_BEFORE = {"target", "delegate", "handoff", "toolkit"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def in_recipe(a: ShownReport, b: ShownReport) -> Iterator[Difference]:
         if other is None or stage.artifact is None or other.artifact is None:
             continue
         both = _choices(stage), _choices(other)
-        for key in sorted(both[0].keys() | both[1].keys()):
+        for key in sorted((both[0].keys() | both[1].keys()) - _SAID_BEFORE):
             pairs.append((f"{stage.name}, {key}", both[0].get(key), both[1].get(key)))
     yield from _differences(pairs)
 

@@ -176,7 +176,7 @@ def test_what_differs_is_named(pair: Any, capsys: Any) -> None:
     lines = joined(printed(capsys, pair(change)))
     assert "recipe: tiny | other[bold]" in lines
     assert "quantize, rule: none | mse" in lines
-    assert "quantize, quantize.scheme: none | new" in lines
+    assert "quantize, quantize.scheme: asymmetric_affine | new" in lines
     assert "quantize, quantize.ranges.x: none | 1" in lines
     assert "preprocessing, crop: 1.0 | 0.9" in lines
     assert any(line.startswith("calibration images: 20 of imagenet (") for line in lines)
