@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import StageError
+from pipeline.stages.npu_notes import note_for_npu
 from pipeline.stages.stage import Settings, Stage, Work
 
 if TYPE_CHECKING:
@@ -33,7 +34,11 @@ def _make(work: Work) -> Mapping[str, Any]:
     canonicalize(graph)
     set_preprocess(graph, preprocess)
     save_graph(graph, work.folder / GRAPH)
-    return {"opset": graph.opset_imports[""], "ir_version": graph.ir_version}
+    return {
+        "opset": graph.opset_imports[""],
+        "ir_version": graph.ir_version,
+        "npu_findings": note_for_npu(work, graph),
+    }
 
 
 def trace(model: "torch.nn.Module", size: int, path: Path) -> None:

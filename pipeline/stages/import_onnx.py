@@ -8,6 +8,7 @@ from pipeline.artifact import digest_of_path
 from pipeline.errors import Missing, StageError
 from pipeline.stages.export import GRAPH
 from pipeline.stages.given_file import file_options, given_file, missing_file
+from pipeline.stages.npu_notes import note_for_npu
 from pipeline.stages.stage import Settings, Stage, Work
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ def _make(work: Work) -> Mapping[str, Any]:
     _require_float(original, where)
     graph = original.clone()
     came = bring_in(graph, preprocess, where)
-    save_graph(graph, work.folder / GRAPH)
     proof = prove(original, came, preprocess, graph, work.threads, where)
+    save_graph(graph, work.folder / GRAPH)
     own = preprocess_in(graph, where).normalization
     if own != preprocess.normalization:
         work.progress.note(
@@ -61,7 +62,8 @@ def _make(work: Work) -> Mapping[str, Any]:
         )
     if came.stripped:
         work.progress.note(f"the {came.stripped} at the model's end is left out: logits are kept")
-    return {"file": path.name, **asdict(came), "proof": proof}
+    findings = note_for_npu(work, graph)
+    return {"file": path.name, **asdict(came), "proof": proof, "npu_findings": findings}
 
 
 def _require_float(model: "ir.Model", where: str) -> None:

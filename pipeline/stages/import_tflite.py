@@ -10,6 +10,7 @@ from pipeline.errors import StageError
 from pipeline.stages.export import GRAPH
 from pipeline.stages.given_file import file_options, given_file, missing_file
 from pipeline.stages.lower import TFLITE
+from pipeline.stages.npu_notes import note_for_npu
 from pipeline.stages.stage import Stage, Work
 
 
@@ -37,7 +38,12 @@ def _lift(work: Work) -> Mapping[str, Any]:
         )
     if came.stripped:
         work.progress.note(f"the {came.stripped} at the model's end is left out: logits are kept")
-    return {"file": path.name, "stripped": came.stripped, "largest_difference": difference}
+    return {
+        "file": path.name,
+        "stripped": came.stripped,
+        "largest_difference": difference,
+        "npu_findings": note_for_npu(work, graph),
+    }
 
 
 def _take(work: Work) -> Mapping[str, Any]:
