@@ -136,9 +136,11 @@ def edit(recipe: Path, lines: str) -> None:
 
 
 def without_numbers(text: str, folder: Path) -> list[str]:
-    """The lines, their numbers and spaces left out; they differ from one machine to another."""
+    """The lines, without numbers (a bare - is one that there is not), which differ from one machine
+    to another, and without the width of columns."""
     text = text.replace(f"{folder}/", "…/")
-    return [" ".join(re.sub(r"[-+]?\d[\d.]*", "#", line).split()) for line in text.splitlines()]
+    masked = re.sub(r"(?<!\S)([-+]?\d[\d.]*( dB)?|-)(?!\S)|\d[\d.]*", "#", text)
+    return [" ".join(line.split()) for line in masked.splitlines()]
 
 
 def commands(text: str) -> Iterator[str]:

@@ -185,6 +185,18 @@ def _strip_scores(model: "ir.Model") -> str | None:
     return node.op_type
 
 
+def _misfit(model: "ir.Model") -> str:
+    """What shape inference says of a model whose shapes it cannot tell."""
+    import onnx
+    import onnx_ir as ir
+
+    try:
+        onnx.shape_inference.infer_shapes(ir.to_proto(model), check_type=True, strict_mode=True)
+    except (onnx.shape_inference.InferenceError, ValueError) as error:
+        return str(error).strip().splitlines()[0]
+    return f"the shape of the output {model.graph.outputs[0].name!r} cannot be told"
+
+
 def _sum_to_add(graph: "ir.Graph") -> None:
     """Rule 6: a Sum of several as a chain of Adds."""
     import onnx_ir as ir
@@ -214,7 +226,9 @@ def _flatten_result(model: "ir.Model") -> None:
             f"its output {result.name!r} is {result.dtype}; logits of real numbers are needed",
             hint="export the model without the choice of the best class at its end",
         )
-    if shape is None or len(shape) < 2 or any(side != 1 for side in shape[2:]):
+    if shape is None:
+        raise StageError(f"its operators do not fit together: {_misfit(model)}")
+    if len(shape) < 2 or any(side != 1 for side in shape[2:]):
         raise StageError(
             f"its output {result.name!r} has shape {result.shape}; a row of logits for every image "
             "is needed"

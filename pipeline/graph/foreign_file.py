@@ -6,6 +6,7 @@ ONNX file's own folder; and a tensor only where the bytes it names are there and
 type and shape take.
 """
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
@@ -24,19 +25,31 @@ LARGEST = 4 << 30
 def load_foreign(path: Path) -> "ir.Model":
     """Read an ONNX file with its external data, all of it into memory.
 
-    Raises StageError where it is none or ONNX's checker refuses it, where it is too large, or where its data is not to be had.
+    Raises StageError where it is none, where it is too large, or where its data is not to be had.
     """
+    where, found = str(path), external_files(path)
+    logger = logging.getLogger("onnx_ir")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)  # what it says of a damaged model is found out below
+    try:
+        model = _load_with_data(path, found) if found else load_graph(path)
+    finally:
+        logger.setLevel(level)
+    _require_whole(model, where)
+    return model
+
+
+def _load_with_data(path: Path, found: dict[str, Path]) -> "ir.Model":
     import onnx_ir as ir
 
-    where, found = str(path), external_files(path)
-    _check(path)
-    if not found:
-        return load_graph(path)
     proto = _parse(path)
     contents = {name: file.read_bytes() for name, file in found.items()}
     for tensor in _external(proto):
-        _embed(tensor, contents, where)
-    return ir.from_proto(proto)
+        _embed(tensor, contents, str(path))
+    try:
+        return ir.from_proto(proto)
+    except Exception as error:  # as in load_graph
+        raise StageError(f"is not a readable ONNX file: {error}", where=str(path)) from error
 
 
 def external_files(path: Path) -> dict[str, Path]:
@@ -66,15 +79,28 @@ def _parse(path: Path) -> "onnx.ModelProto":
         raise StageError(f"is not a readable ONNX file: {error}", where=str(path)) from error
 
 
-def _check(path: Path) -> None:
-    """What ONNX's own checker says, read from the file, as it does not take more than 2 GiB else."""
-    import onnx
-
+def _require_whole(model: "ir.Model", where: str) -> None:
+    """Put the nodes in order; everything that one reads has to be there."""
+    graph = model.graph
+    for node in graph:
+        for value in node.inputs:
+            if value is not None and not _is_given(value):
+                raise StageError(
+                    f"is damaged: {node.op_type} {node.name or node.outputs[0].name!r} reads "
+                    f"{value.name!r}, which nothing gives",
+                    where=where,
+                )
+    for value in graph.outputs:
+        if not _is_given(value):
+            raise StageError(f"is damaged: nothing gives its output {value.name!r}", where=where)
     try:
-        onnx.checker.check_model(str(path))
-    except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise StageError(f"is not a readable ONNX file: {reason}", where=str(path)) from error
+        graph.sort()
+    except ValueError as error:
+        raise StageError("is damaged: its nodes run in a circle", where=where) from error
+
+
+def _is_given(value: "ir.Value") -> bool:
+    return value.producer() is not None or value.is_graph_input() or value.is_initializer()
 
 
 def _external(proto: "onnx.ModelProto") -> "Iterator[onnx.TensorProto]":

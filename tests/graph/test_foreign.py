@@ -205,7 +205,9 @@ def inside(between: list[onnx.NodeProto], constants: dict[str, Array], **options
 
 def test_what_opset_13_cannot_say_is_named() -> None:
     grid = inside([node("GridSample", "a g", "c")], {"g": normal(1, 4, 4, 2)}, opset=16)
-    assert "opset 16 cannot be brought to opset 13: GridSample 'my GridSample c'" in refused(grid)
+    assert "cannot be brought to opset 13 from opset 16: GridSample 'my GridSample c'" in refused(
+        grid
+    )
     wide = inside([node("Softmax", "a", "c", axis=1)], {}, opset=11, shape=ONE)
     assert "Softmax 'my Softmax c': it runs over all dimensions" in refused(wide)
     zero = inside([node("Reshape", "a t", "c", allowzero=1)], {"t": ints(0, 5, 10, 10)}, opset=14)
@@ -436,3 +438,12 @@ def test_the_proof_finds_a_change() -> None:
     weight.const_value = ir.tensor(changed, name=weight.name)
     with pytest.raises(StageError, match=r"m.onnx: as canonical Graph it gives other logits"):
         prove(original, came, VIEW, graph, 1, "m.onnx")
+
+
+def test_what_does_not_fit_together() -> None:
+    wrong = [node("Conv", "x v", "c"), *TAIL, node("Gemm", "f v", "y", transB=1)]
+    assert "its operators do not fit together" in refused(model_of(wrong, HEAD))
+    kind = inside([node("Cast", "a", "c", to=99)], {})
+    assert "99 is not a valid DataType" in refused(kind)
+    old = inside([node("Clip", "a", "c", min=0.0)], {})
+    assert "is not as its opset 13 says: Clip 'my Clip c': attribute min" in refused(old)

@@ -131,3 +131,27 @@ def test_no_model(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(content)
     assert "is not a readable ONNX file" in refused(path)
+
+
+def test_a_graph_that_is_not_whole(tmp_path: Path) -> None:
+    def saved(*nodes: tuple[str, list[str], str]) -> Path:
+        graph = helper.make_graph(
+            [helper.make_node(op, reads, [gives]) for op, reads, gives in nodes],
+            "g",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        )
+        path = tmp_path / "m.onnx"
+        path.write_bytes(helper.make_model(graph).SerializeToString())
+        return path
+
+    assert "Add 'y' reads 'nope', which nothing gives" in refused(
+        saved(("Add", ["x", "nope"], "y"))
+    )
+    assert "nothing gives its output 'y'" in refused(saved(("Relu", ["x"], "z")))
+    circle = saved(("Add", ["x", "b"], "a"), ("Relu", ["a"], "b"), ("Relu", ["b"], "y"))
+    assert "its nodes run in a circle" in refused(circle)
+    twice = saved(("Relu", ["x"], "y"), ("Abs", ["x"], "y"))
+    assert "is not a readable ONNX file" in refused(twice)
+    late = load_foreign(saved(("Relu", ["a"], "y"), ("Abs", ["x"], "a")))
+    assert [node.op_type for node in late.graph] == ["Abs", "Relu"]

@@ -194,7 +194,9 @@ def test_the_softmax_and_its_pair_go(quantized: Quantized) -> None:
 
 
 def test_a_plan_of_another_form_is_refused_with_the_reason(quantized: Quantized) -> None:
-    with pytest.raises(StageError, match="conv1_weight have the integer -128.* scales per channel"):
+    with pytest.raises(
+        StageError, match=r"conv1_weight have the integer -128.* scales per channel"
+    ):
         imported(quantized("uint8", "uint8", True))
     shifted = changed(quantized("uint8", "int8", True), "w1_zero_point", [0, 0, 5, 0, 0, 0])
     with pytest.raises(StageError, match=r"zero points other than 0 \(as int8\), such as 5"):
@@ -271,8 +273,7 @@ def test_biases_of_zero_take_their_layers_scale(quantized: Quantized) -> None:
     scale.CopyFrom(numpy_helper.from_array(array * np.float32(7), scale.name))
     expected, made, plan = both(proto, optimize=False)
     assert np.array_equal(made, expected)
-    source, weights = plan.activations["clip1"] if "clip1" in plan.activations else None, None
-    source = source or plan.activations["conv2"]
+    source = plan.activations["clip1" if "clip1" in plan.activations else "conv2"]
     weights = plan.weights["conv3_weight"]
     np.testing.assert_allclose(plan.biases["conv3"].scale, source.scale[0] * weights.scale[0])
     other = changed(quantized("uint8", "uint8"), "b3_quantized", [3, 0, 0, 0, 0, 1 << 30])
