@@ -12,6 +12,7 @@ from pipeline.commands.card import card
 from pipeline.commands.compare import compare
 from pipeline.commands.evaluate import evaluate
 from pipeline.commands.gate import gate
+from pipeline.commands.init import init
 from pipeline.commands.inspect import inspect
 from pipeline.commands.plan import plan
 from pipeline.commands.run import run
@@ -28,7 +29,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-COMMANDS = (run, plan, evaluate, sensitivity, inspect, subset, gate, card, compare, schema)
+COMMANDS = (
+    init, run, plan, evaluate, sensitivity, inspect, subset, gate, card, compare, schema
+)  # fmt: skip
 """In the order that `--help` lists them. A new command is one file and one word here."""
 
 for command in COMMANDS:

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import digest_of_path, publish, write_text
 from pipeline.board.outputs import board_of
-from pipeline.engine import Job, TargetResult, initial_settings, key_fields, preprocess_of
+from pipeline.engine import (
+    Job,
+    TargetResult,
+    initial_settings,
+    key_fields,
+    preprocess_of,
+    require_one_deviation,
+)
 from pipeline.engine import plan as plan_stages
 from pipeline.engine import run as run_stages
 from pipeline.errors import MissingError, StageError, UsageError
@@ -54,10 +61,13 @@ def make_job(
     if file.recipe.device is not None:
         load_target(file.recipe.device.target)
         board_of(file.recipe.device, file.folder)
+    stages = stages_until(until, chain)
+    if file.recipe.data.preprocess is not None:
+        require_one_deviation(file.recipe, stages, file.recipe.data.preprocess)
     return Job(
         recipe=file,
         targets=targets,
-        stages=stages_until(until, chain),
+        stages=stages,
         weights=resolve(weights, file.recipe.model.weights, file.folder),
         data=resolve(data, file.recipe.data.folder, file.folder),
         artifacts=artifacts.resolve(),

@@ -5,7 +5,7 @@ its result depends on, makes the result where the store has none, runs it on the
 and judges it against the stage before and against the float reference.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.artifact import Artifact
 from pipeline.check.result import Check, skipped, with_faults
 from pipeline.data.preprocess import Preprocess
-from pipeline.errors import NoFormError, PipelineError
+from pipeline.errors import NoFormError, PipelineError, UsageError
 from pipeline.evaluation.deployment_gap import deployment_gap
 from pipeline.evaluation.evaluator import Evaluator
 from pipeline.evaluation.looks import Looks, Outputs
@@ -22,6 +22,7 @@ from pipeline.evaluation.shards import HERE, Engine
 from pipeline.evaluation.stage_check import Made, check_stage
 from pipeline.process import measured, version_of
 from pipeline.progress import Progress
+from pipeline.recipe import Recipe
 from pipeline.recipe_file import RecipeFile
 from pipeline.sources.model_folder import read_description
 from pipeline.stages.stage import Settings, Stage, Work
@@ -200,7 +201,7 @@ def _advance(
             return state, _skipped(job, stage, f"{error.where}: {error.what}".removeprefix(": "))
     results = {name: (entry.path(file), entry.sha256(file)) for name, file in stage.gives.items()}
     state = replace(state, results={**state.results, **results})
-    state = replace(state, settings=_with_preprocess(state))
+    state = replace(state, settings=_with_preprocess(job, state))
     file = stage.gives[stage.artifact]
     artifact = Artifact(entry.path(file), stage.format, entry.sha256(file), entry.size(file))
     details = dict(entry.about["details"])
@@ -280,13 +281,25 @@ def _skipped(job: Job, stage: Stage, reason: str) -> StageResult:
     return StageResult(stage.name, False, 0.0, 0.0, None, check, {}, {})
 
 
-def _with_preprocess(state: _State) -> Settings:
+def _with_preprocess(job: Job, state: _State) -> Settings:
     """Once the model is there its own preprocessing is known; the recipe's wins over it."""
     if state.settings.preprocess is not None:
         return state.settings
-    return replace(
-        state.settings, preprocess=preprocess_of(state.settings.recipe, state.results["model"][0])
-    )
+    preprocess = preprocess_of(state.settings.recipe, state.results["model"][0])
+    require_one_deviation(job.recipe.recipe, job.stages, preprocess)
+    return replace(state.settings, preprocess=preprocess)
+
+
+def require_one_deviation(recipe: Recipe, stages: Sequence[Stage], preprocess: Preprocess) -> None:
+    """Refuse, before the long work, what SyNAP could not be given in the end."""
+    folded = recipe.equalize is not None or recipe.model.comes_quantized
+    for_synap = any(stage.per_target for stage in stages)
+    if for_synap and not folded and len(set(preprocess.std)) > 1:
+        raise UsageError(
+            f"SyNAP knows one deviation for all channels of the input, but std is {list(preprocess.std)}",
+            where="equalize: null",
+            hint="the stage `equalize` folds them into the first layer: leave `equalize: null` out",
+        )
 
 
 def preprocess_of(recipe: RecipeFile, model: Path) -> Preprocess:

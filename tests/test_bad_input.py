@@ -340,3 +340,12 @@ def test_too_little_room_is_seen_before_anything_is_started(small_disk: Any) -> 
     assert "1 thing is missing, so nothing was started" in text
     assert "room on the disk: 0.0 GiB free" in text and "--artifacts FOLDER" in text
     assert roomy["code"] == 0, roomy
+
+
+def test_unequal_deviations_that_nothing_folds_are_refused_before_any_work(made: Any) -> None:
+    words = ["--set", "equalize=null", "--set", "data.preprocess.std=[0.2, 0.3, 0.4]"]
+    done = made.run(*words)
+    assert (done.code, done.out) == (2, "")
+    assert "error: equalize: null: SyNAP knows one deviation for all channels" in done.err
+    # What is only simulated needs no such form.
+    assert made.run(*words, "--until", "export").code == 0

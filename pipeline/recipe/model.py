@@ -40,6 +40,11 @@ class Model(Section):
     """How the `digits` source trains; only for that source."""
 
     @property
+    def comes_quantized(self) -> bool:
+        """Whether there is nothing left to quantize."""
+        return self.source == "quantized-tflite"
+
+    @property
     def is_file(self) -> bool:
         """Whether it comes as a model file, which has no stage `weights`."""
         return self.source in ("onnx", "tflite", "quantized-tflite")

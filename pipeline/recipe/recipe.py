@@ -38,7 +38,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _quantized_is_taken_as_it_is(self) -> Self:
-        if self.model.source == "quantized-tflite":
+        if self.model.comes_quantized:
             wrong = self._asked_of_a_quantized_model()
             if wrong is not None:
                 raise ValueError(wrong)
@@ -69,13 +69,9 @@ class Recipe(Section):
             return "compile.handoff: onnx is not possible: there is no float Graph to hand over"
         return None
 
-    @property
-    def _is_quantized_here(self) -> bool:
-        return self.model.source != "quantized-tflite"
-
     @model_validator(mode="after")
     def _auto_needs_selection_images(self) -> Self:
-        auto = self._is_quantized_here and self.quantize.ranges == "auto"
+        auto = not self.model.comes_quantized and self.quantize.ranges == "auto"
         if auto and self.data.selection is None:
             raise ValueError(
                 "quantize.ranges: auto ranks candidates on data.selection, which is not given"

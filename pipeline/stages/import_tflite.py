@@ -22,7 +22,7 @@ def _lift(work: Work) -> Mapping[str, Any]:
     from pipeline.lift.proof import prove_same
 
     path, preprocess = given_file(work.settings), work.settings.model_input
-    where, content = str(path), _content(path, "float")
+    where, content = str(path), content_of_kind(path, "float")
     graph = lift_tflite(content, where)
     _require_size(input_size(graph, where), preprocess.size, path)
     came = bring_in(graph, preprocess, where)
@@ -50,7 +50,7 @@ def _take(work: Work) -> Mapping[str, Any]:
     from pipeline.lift.quantized import read_quantized
 
     path, preprocess = given_file(work.settings), work.settings.model_input
-    content = _content(path, "quantized")
+    content = content_of_kind(path, "quantized")
     model = read_quantized(content, str(path))
     _require_size(model.size, preprocess.size, path)
     _say_background(work, model.classes)
@@ -66,7 +66,7 @@ def _take(work: Work) -> Mapping[str, Any]:
     }
 
 
-def _content(path: Path, wanted: Literal["float", "quantized"]) -> bytes:
+def content_of_kind(path: Path, wanted: Literal["float", "quantized"]) -> bytes:
     """The file, which has to be of the kind that the recipe says."""
     from pipeline.inspect.content import read_content
     from pipeline.inspect.tflite_file import tflite_contents

@@ -42,6 +42,9 @@ def _make(work: Work) -> Mapping[str, Any]:
     graphs = {"export": work.taken["graph"]}
     if "equalized" in work.taken:
         graphs["equalize"] = work.taken["equalized"]
+        if len(set(work.settings.model_input.std)) > 1:
+            # SyNAP knows one deviation for all channels, and only the equalized Graph is fed so.
+            del graphs["export"]
     if options.ranges == "auto":
         bases = {name: base_for(work, path) for name, path in graphs.items()}
         base, plan, details = _search(work, bases)
@@ -179,7 +182,7 @@ def _warn(work: Work, base: "Base", plan: "Plan") -> dict[str, Any]:
 def _stage(*, equalized: bool) -> Stage:
     return Stage(
         name="quantize",
-        version=5,
+        version=6,
         takes=("graph", "equalized") if equalized else ("graph",),
         gives={"plan": PLAN, "qdq": QDQ, "base": BASE, "float": FLOAT},
         artifact="qdq",

@@ -1,0 +1,76 @@
+"""`pipeline init`: write a recipe for a model."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from pipeline.init import Written
+
+T = TypeVar("T")
+
+
+def init(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A model file (.onnx, .tflite, .ckpt, .safetensors, .pth) or a name of timm's."
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="The recipe to write. Default: named after the model, here.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="The folder of images.")] = None,
+    arch: Annotated[
+        str | None, typer.Option(help="timm's name of a weights file's architecture.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a recipe that exists already.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Ask nothing; what is not known is guessed and said so.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Ask nothing, and print what was found as JSON.")
+    ] = False,
+) -> None:
+    """Look at a model and write a complete, commented recipe for it."""
+    from pipeline.init import init as write_recipe
+
+    silent = yes or as_json or not (sys.stdin.isatty() and sys.stdout.isatty())
+    written = write_recipe(
+        model, out=out, data=data, arch=arch, force=force, ask=None if silent else _ask
+    )
+    if as_json:
+        data_found = {"recipe": str(written.path), **written.findings.to_json()}
+        typer.echo(json.dumps(data_found, indent=1))
+        return
+    for line in _summary(written):
+        typer.echo(line)
+
+
+def _ask(question: str, default: str, parse: Callable[[str], T]) -> T:
+    def checked(answer: str) -> T:
+        try:
+            return parse(answer)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+
+    answer: T = typer.prompt(question, default=default or None, value_proc=checked, err=True)
+    return answer
+
+
+def _summary(written: "Written") -> list[str]:
+    model, images = written.findings.model, written.findings.images
+    lines = [f"{written.path}: {model.description}, {model.outputs} outputs"]
+    if model.quantized:
+        lines.append(f"already quantized: {model.quantized}")
+    if model.view.guessed:
+        lines.append(f"to be checked, because guessed: {', '.join(model.view.guessed)}")
+    lines += [f"slow on the NPU: {finding}" for finding in model.npu]
+    where = "" if images.folder else " DATA=/path/to/images"
+    return [*lines, f"next: make convert CONFIG={written.path}{where}"]

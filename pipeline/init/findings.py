@@ -1,0 +1,110 @@
+"""What was found out about a model and the images for it: all that a recipe is written from."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.data.preprocess import Preprocess
+from pipeline.recipe import DatasetName
+
+SourceWord = Literal[
+    "timm", "checkpoint", "mindcv", "onnx", "qdq-onnx", "tflite", "quantized-tflite"
+]
+"""Words of `model.source`; which of them this version knows, the recipe's schema says."""
+
+
+@dataclass(frozen=True)
+class View:
+    """How images become the model's input, and how that is known."""
+
+    preprocess: Preprocess
+    origin: str
+    """Who says so, in a sentence."""
+    own: bool = False
+    """Whether the source brings it by itself, so that the recipe need not repeat it."""
+    guessed: tuple[str, ...] = ()
+    """Fields that nobody said."""
+
+
+@dataclass(frozen=True)
+class ModelFindings:
+    """A model that the pipeline can take."""
+
+    source: SourceWord
+    name: str
+    """timm's name, or any for a file that needs none."""
+    file: Path | None
+    """Where its weights are; None for those that are published."""
+    description: str
+    """What it is, in a few words."""
+    outputs: int
+    """Numbers in a row of logits, a background class included."""
+    view: View
+    quantized: str | None = None
+    """What it is already quantized to, in words; None for a float model."""
+    depthwise: bool = False
+    """Whether it has depthwise convolutions, whose channels differ much in range."""
+    npu: tuple[str, ...] = ()
+    """What the NPU does not run well, by operator, in words."""
+    notes: tuple[str, ...] = ()
+    """What else a user should know."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images that a recipe draws from, and how many each set takes."""
+
+    dataset: DatasetName
+    folder: Path | None
+    """None where none was given yet."""
+    total: int | None
+    classes: int
+    """That the dataset has, with images or without."""
+    last_label: int | None
+    """The largest label of an image."""
+    uneven: tuple[str, ...]
+    """Why accuracies on them do not stand for all classes alike, in words; empty if they do."""
+    calibration: int
+    selection: int
+    """0 where nothing is chosen."""
+    auto: bool
+    """Whether there are enough to go on until a verdict is certain."""
+    limit: float | None
+    """The drop that a check can be asked to stay within; None where so few images show none."""
+    smallest: float
+    """The smallest drop that could be shown if no image changed."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def evaluation(self) -> int | None:
+        """How many are left to judge on; None where the folder is not known."""
+        return None if self.total is None else self.total - self.calibration - self.selection
+
+
+@dataclass(frozen=True)
+class Findings:
+    """A model and its images."""
+
+    model: ModelFindings
+    images: Images
+
+    @property
+    def label_offset(self) -> int:
+        """1 where the model has a background class before those of the images."""
+        return int(self.model.outputs == self.images.classes + 1)
+
+    @property
+    def unfit_labels(self) -> bool:
+        """Whether there are images of classes for which the model has no output."""
+        last = self.images.last_label
+        return last is not None and last + self.label_offset >= self.model.outputs
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON data; paths are texts."""
+        data = asdict(self)
+        data["model"]["view"]["preprocess"] = self.model.view.preprocess.model_dump(mode="json")
+        data["model"]["file"] = None if self.model.file is None else str(self.model.file)
+        data["model"]["label_offset"] = self.label_offset
+        data["images"]["folder"] = None if self.images.folder is None else str(self.images.folder)
+        data["images"]["evaluation"] = self.images.evaluation
+        return data

@@ -1,0 +1,96 @@
+"""Look at a TFLite file, float or quantized: it is read as a run would read it."""
+
+from pathlib import Path
+
+from pipeline.errors import StageError, UsageError
+from pipeline.init.ask import Ask
+from pipeline.init.findings import ModelFindings, View
+from pipeline.init.view import DECLARED, completed
+
+
+def look_at_tflite(path: Path, ask: Ask | None) -> ModelFindings:
+    """Raises StageError for what a run could not take, in the run's words."""
+    from pipeline.inspect.content import read_content
+    from pipeline.inspect.tflite_file import tflite_contents
+
+    content = read_content(path)
+    found = tflite_contents(content, str(path)).quantization
+    assert found is not None, "TFLite files have one"
+    if found.kind == "quantized":
+        return _look_at_quantized(content, found.scheme, path, ask)
+    return _look_at_float(content, path, ask)
+
+
+def _look_at_float(content: bytes, path: Path, ask: Ask | None) -> ModelFindings:
+    from pipeline.data.preprocess import Normalization
+    from pipeline.graph.file import input_size
+    from pipeline.init.float_graph import bring
+    from pipeline.lift.operators import lift_tflite
+    from pipeline.runners.tflite_declared import own_preprocess, tflite_preprocess
+    from pipeline.stages.import_tflite import content_of_kind
+
+    where = str(path)
+    content_of_kind(path, "float")  # refuses one with integer weights
+    lifted = lift_tflite(content, where)
+    size = _square(input_size(lifted, where), where)
+    graph = bring(lifted, size, where)
+    own = own_preprocess(path)
+    feeds: Normalization | None = graph.feeds
+    origin = graph.origin
+    if own is None and feeds is None:
+        try:
+            feeds = tflite_preprocess(path, None, lambda text: None).normalization
+            origin = "The file's metadata say its mean and std."
+        except UsageError:
+            origin = "The file's metadata do not say its mean and std."
+    return ModelFindings(
+        source="tflite",
+        name=path.stem,
+        file=path,
+        description=f"a float TFLite file, {len(content) / 1e6:.2f} MB",
+        outputs=graph.outputs,
+        view=View(own, DECLARED) if own else completed(origin, size, feeds, graph.outputs, ask),
+        depthwise=graph.facts.depthwise,
+        npu=graph.facts.npu,
+        notes=graph.notes,
+    )
+
+
+def _look_at_quantized(
+    content: bytes, scheme: str | None, path: Path, ask: Ask | None
+) -> ModelFindings:
+    from pipeline.init.npu import npu_of_tflite
+    from pipeline.lift.quantized import read_quantized
+    from pipeline.runners.tflite_declared import own_preprocess, tflite_preprocess
+
+    model = read_quantized(content, str(path))
+    size = _square(model.size, str(path))
+    own = own_preprocess(path)
+    if own is not None:
+        view = View(own, DECLARED)
+    else:
+        try:
+            feeds = tflite_preprocess(path, None, lambda text: None).normalization
+            origin = "Mean and std are those of the file's metadata or of its input's integers."
+        except UsageError as error:
+            feeds, origin = None, f"The file {error.what}."
+        view = completed(origin, size, feeds, model.classes, ask)
+    return ModelFindings(
+        source="quantized-tflite",
+        name=path.stem,
+        file=path,
+        description=f"a quantized TFLite file, {len(content) / 1e6:.2f} MB",
+        outputs=model.classes,
+        view=view,
+        quantized=f"{model.input.dtype}{f', {scheme}' if scheme else ''}",
+        npu=npu_of_tflite(model.operators),
+        notes=tuple(f"Caution: {said}." for said in model.cautions(view.preprocess.normalization)),
+    )
+
+
+def _square(size: tuple[int, int], where: str) -> int:
+    if size[0] != size[1]:
+        raise StageError(
+            f"its input is {size[0]}x{size[1]}, but data.preprocess gives squares only", where=where
+        )
+    return size[0]

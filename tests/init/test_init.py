@@ -1,0 +1,210 @@
+"""`pipeline init` from file to recipe, and from recipe to bundle."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import typer
+from pipeline.commands.init import init as command
+from typer.testing import CliRunner
+
+from pipeline.errors import PipelineError, StageError, UsageError
+from pipeline.init import init
+from pipeline.recipe import SourceName
+from pipeline.recipe_file import load_recipe
+
+APP = typer.Typer(pretty_exceptions_enable=False)
+APP.command()(command)
+
+
+def test_the_recipe_is_written_beside_the_user(
+    models: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    models.classifier(tmp_path / "in" / "my net (v2).onnx")
+    written = init("in/my net (v2).onnx")
+    assert written.path == Path("my_net_v2.yaml")
+    recipe = load_recipe(tmp_path / "my_net_v2.yaml").recipe
+    assert recipe.model.weights == "in/my net (v2).onnx"
+    assert recipe.data.folder is None
+    assert sorted(os.listdir(tmp_path)) == ["in", "my_net_v2.yaml"]
+
+
+def test_an_existing_file_is_kept_unless_forced(models: Any, tmp_path: Path) -> None:
+    file, out = models.classifier(tmp_path / "net.onnx"), tmp_path / "r.yaml"
+    out.write_text("mine")
+    with pytest.raises(UsageError, match=r"exists already\n.*--out FILE.*--force"):
+        init(str(file), out=out)
+    assert out.read_text() == "mine"
+    init(str(file), out=out, force=True)
+    assert load_recipe(out).recipe.model.source == "onnx"
+    with pytest.raises(UsageError, match="is a folder"):
+        init(str(file), out=tmp_path, force=True)
+
+
+def test_nothing_is_written_for_what_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").write_bytes(b"no model")
+    with pytest.raises(StageError, match="not a readable ONNX file"):
+        init(str(tmp_path / "net.onnx"), out=tmp_path / "r.yaml")
+    assert not (tmp_path / "r.yaml").exists()
+
+
+def test_a_folder_that_cannot_be_written_to_is_said(models: Any, tmp_path: Path) -> None:
+    file = models.classifier(tmp_path / "net.onnx")
+    (tmp_path / "plain").write_text("a file")
+    with pytest.raises(StageError, match="plain"):
+        init(str(file), out=tmp_path / "plain" / "r.yaml")
+
+
+def test_a_person_is_asked_for_what_the_file_does_not_say(models: Any, tmp_path: Path) -> None:
+    file = models.classifier(tmp_path / "net.onnx", size="S")
+    person = models.Person(folder="later", size="48", pixels="bytes", resized="nearest", crop="1.0")
+    written = init(str(file), out=tmp_path / "r.yaml", ask=person)
+    preprocess = load_recipe(written.path).recipe.data.preprocess
+    assert preprocess is not None
+    assert (preprocess.size, preprocess.interpolation, preprocess.crop) == (48, "nearest", 1.0)
+    assert preprocess.std[0] == 1 / 255
+    assert len(person.asked) == 5
+    assert "guess" not in written.path.read_text()
+
+
+def test_the_command_prints_what_to_check_and_what_is_next(models: Any, tmp_path: Path) -> None:
+    file = models.classifier(tmp_path / "net.onnx", gate=True)
+    done = CliRunner().invoke(APP, [str(file), "--out", str(tmp_path / "r.yaml")])
+    assert done.exit_code == 0, done.output
+    assert "to be checked, because guessed: mean, std, interpolation, crop" in done.output
+    assert "slow on the NPU: 1 x Mul (mul1)" in done.output
+    assert f"next: make convert CONFIG={tmp_path}/r.yaml DATA=" in done.output
+
+
+def test_the_command_prints_json(models: Any, tmp_path: Path) -> None:
+    file = models.classifier(tmp_path / "net.onnx", classes=1001)
+    words = [str(file), "--out", str(tmp_path / "r.yaml"), "--json"]
+    data = json.loads(CliRunner().invoke(APP, words).stdout)
+    assert data["recipe"] == str(tmp_path / "r.yaml")
+    assert data["model"]["label_offset"] == 1
+    assert data["model"]["view"]["guessed"] == ["mean", "std", "interpolation", "crop"]
+    assert data["images"]["dataset"] == "imagenet"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_on_a_terminal_a_wrong_answer_is_asked_again(models: Any, tmp_path: Path, lab: Any) -> None:
+    import pty
+    import subprocess
+
+    file = models.classifier(tmp_path / "net.onnx")
+    program = "import typer; from pipeline.commands.init import init; typer.run(init)"
+    leader, follower = pty.openpty()
+    argv = [sys.executable, "-c", program, str(file), "--out", str(tmp_path / "r.yaml")]
+    with subprocess.Popen(
+        argv, stdin=follower, stdout=follower, stderr=follower, env=lab.environment()
+    ) as process:
+        os.close(follower)
+        os.write(leader, b"\nnonsense\nhalf\n\n2\n0.9\n")
+        shown = b""
+        while True:
+            try:
+                part = os.read(leader, 4096)
+            except OSError:  # the other side is closed
+                break
+            if not part:
+                break
+            shown += part
+    os.close(leader)
+    assert process.returncode == 0, shown.decode()
+    assert b"one of imagenet, half, fractions, bytes" in shown
+    assert b"a number from 0.05 to 1" in shown
+    preprocess = load_recipe(tmp_path / "r.yaml").recipe.data.preprocess
+    assert preprocess is not None
+    assert (preprocess.mean, preprocess.crop) == ((0.5, 0.5, 0.5), 0.9)
+
+
+def test_a_recipe_of_a_missing_model_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match="there is no such file"):
+        init(str(tmp_path / "none.onnx"), out=tmp_path / "r.yaml")
+
+
+# Whole runs
+
+
+def run(lab: Any, recipe: Path, tmp_path: Path) -> Any:
+    """The recipe as it was written, but for the toolkit that the tests have not."""
+    done = lab.pipeline_run(
+        recipe, tmp_path / "artifacts", "--target", "sl1680", "--set", "compile.delegate=cpu"
+    )
+    assert done.code in (0, 1), done.err  # 1: a verdict, which untrained weights may lose
+    report = done.json
+    assert all(stage["check"]["images"] > 0 for stage in report["stages"])
+    return report
+
+
+@pytest.mark.slow
+def test_a_checkpoint_becomes_a_bundle(lab: Any, tiny: Path, tmp_path: Path) -> None:
+    out = tmp_path / "net.yaml"
+    init(str(tiny / "weights.safetensors"), out=out, data=tiny / "images", arch="test_resnet")
+    report = run(lab, out, tmp_path)
+    assert report["stages"][0]["name"] == "weights"
+    assert (tmp_path / "artifacts" / "net" / "sl1680" / "model.synap").is_file()
+
+
+@pytest.mark.slow
+def test_a_float_onnx_file_becomes_a_bundle(
+    lab: Any, models: Any, tiny: Path, tmp_path: Path
+) -> None:
+    """It normalizes its input itself, which a run makes part of the preprocessing."""
+    file = models.classifier(tmp_path / "net.onnx", softmax=True, normalize=(0.45, 0.225))
+    out = tmp_path / "net.yaml"
+    init(str(file), out=out, data=tiny / "images")
+    report = run(lab, out, tmp_path)
+    assert report["stages"][0]["name"] == "export"
+    assert (tmp_path / "artifacts" / "net" / "sl1680" / "model.synap").is_file()
+
+
+@pytest.mark.slow
+def test_imagenets_unequal_deviations_become_a_bundle(
+    lab: Any, models: Any, tiny: Path, tmp_path: Path
+) -> None:
+    file, out = models.classifier(tmp_path / "net.onnx", softmax=True), tmp_path / "net.yaml"
+    init(str(file), out=out, data=tiny / "images")
+    run(lab, out, tmp_path)
+    assert (tmp_path / "artifacts" / "net" / "sl1680" / "model.synap").is_file()
+
+
+@pytest.mark.slow
+def test_a_float_tflite_file_becomes_a_bundle(
+    lab: Any, models: Any, tiny: Path, tmp_path: Path
+) -> None:
+    file, out = models.float_tflite(tmp_path / "net.tflite"), tmp_path / "net.yaml"
+    init(str(file), out=out, data=tiny / "images")
+    report = run(lab, out, tmp_path)
+    assert report["stages"][0]["name"] == "export"
+    assert (tmp_path / "artifacts" / "net" / "sl1680" / "model.synap").is_file()
+
+
+@pytest.mark.slow
+def test_a_quantized_tflite_file_is_measured(
+    lab: Any, tiny: Path, first_run: Any, tmp_path: Path
+) -> None:
+    setting, _ = first_run
+    [lowered] = [stage for stage in setting.report()["stages"] if stage["name"] == "lower"]
+    file, out = setting.artifacts / lowered["artifact"]["path"], tmp_path / "net.yaml"
+    init(str(file), out=out, data=tiny / "images")
+    recipe = load_recipe(out).recipe
+    assert (recipe.model.source, recipe.data.selection) == ("quantized-tflite", None)
+    done = lab.pipeline_run(out, tmp_path / "artifacts", "--until", "lower")
+    assert done.code == 0, done.err
+    assert done.json["stages"][0]["check"]["images"] == 79
+    assert done.json["stages"][0]["check"]["top1"] > 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("qdq-onnx" not in get_args(SourceName), reason="no source for QDQ ONNX yet")
+def test_a_qdq_file_becomes_a_bundle(lab: Any, models: Any, tiny: Path, tmp_path: Path) -> None:
+    float_file = models.classifier(tmp_path / "f.onnx", normalize=(0.45, 0.225))
+    file, out = models.quantized(float_file, tmp_path / "net.onnx"), tmp_path / "net.yaml"
+    init(str(file), out=out, data=tiny / "images")
+    run(lab, out, tmp_path)
