@@ -292,13 +292,15 @@ def _with_preprocess(job: Job, state: _State) -> Settings:
 
 def require_one_deviation(recipe: Recipe, stages: Sequence[Stage], preprocess: Preprocess) -> None:
     """Refuse, before the long work, what SyNAP could not be given in the end."""
-    folded = recipe.equalize is not None or recipe.model.comes_quantized
+    folds = recipe.equalize is not None and not recipe.model.comes_quantized
     for_synap = any(stage.per_target for stage in stages)
-    if for_synap and not folded and len(set(preprocess.std)) > 1:
+    if for_synap and not folds and len(set(preprocess.std)) > 1:
         raise UsageError(
             f"SyNAP knows one deviation for all channels of the input, but std is {list(preprocess.std)}",
-            where="equalize: null",
-            hint="the stage `equalize` folds them into the first layer: leave `equalize: null` out",
+            where=f"model.source: {recipe.model.source}"
+            if recipe.model.comes_quantized
+            else "equalize: null",
+            hint="the stage `equalize` folds them into the first layer of a float model",
         )
 
 

@@ -22,7 +22,7 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "tutorial.md"
-CLASSES = "zero one two three four five six seven eight nine".split()
+CLASSES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 SIZE = 32
 
 
@@ -72,12 +72,17 @@ def write_model(path: Path) -> None:
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, len(CLASSES)),
     )  # fmt: skip
     pictures, labels = (torch.from_numpy(array) for array in enlarged(*digits_training()))
-    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
-    for _ in range(10):
-        for part in torch.randperm(len(labels)).split(64):
+    optimizer = torch.optim.Adam(model.parameters())
+    rounds, batch = 14, 64
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 1e-2, epochs=rounds, steps_per_epoch=-(-len(labels) // batch)
+    )
+    for _ in range(rounds):
+        for part in torch.randperm(len(labels)).split(batch):
             optimizer.zero_grad()
             nn.functional.cross_entropy(model(pictures[part]), labels[part]).backward()
             optimizer.step()
+            schedule.step()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that tracing is the older exporter
         torch.onnx.export(
@@ -184,9 +189,17 @@ def test_every_command_of_the_tutorial(tmp_path: Path) -> None:
 
 
 def test_the_page_has_every_kind_of_step() -> None:
-    kinds = [step.kind for step in steps_of_page()]
-    assert {kind: kinds.count(kind) > 0 for kind in set(kinds)}.keys() == {"sh", "text", "yaml", "edit"}
-    told = " ".join(step.text for step in steps_of_page() if step.kind == "sh")
+    steps = steps_of_page()
+    assert {step.kind for step in steps} == {"sh", "text", "yaml", "edit"}
+    told = "".join(step.text for step in steps if step.kind == "sh")
     for word in ("init", "plan", "run", "card", "sensitivity", "compare", "gate", "evaluate"):
         assert f"-m pipeline {word} " in told
     assert "make convert CONFIG=" in told
+
+
+def test_what_is_shown_is_compared_without_numbers_only() -> None:
+    folder = Path("/somewhere")
+    shown = without_numbers("lower  98.20%  -0.36       -  stored  1.2 kB\n", folder)
+    assert shown == without_numbers("lower 7.00% +0.00 12.5 dB stored 28.8 kB\n", folder)
+    assert shown != without_numbers("lower 7.00% +0.00 12.5 dB stored 28.8 MB\n", folder)
+    assert without_numbers("/somewhere/a: FAIL", folder) == ["…/a: FAIL"]

@@ -8,8 +8,7 @@ The images are some `n` of the `N` that the figure is about, drawn without looki
 number of right answers among them is then hypergeometric, and the score interval (Wilson, "Probable
 inference, the law of succession, and statistical inference", J. Am. Stat. Assoc. 22 (1927) 209-212)
 with the correction for a finite set contains the published figure `p` where the measured one is
-within `z * sqrt(p (1 - p) / n * (N - n) / (N - 1))` of it. Drawing class by class, as is done here,
-varies less than that, so the interval is on the safe side.
+within `z * sqrt(p (1 - p) / n * (N - n) / (N - 1))` of it.
 """
 
 import math

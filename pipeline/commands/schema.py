@@ -1,13 +1,22 @@
 """`pipeline schema`: the JSON Schema of recipes."""
 
 import json
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 
-def schema() -> None:
+def schema(
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the reference of recipes instead.")
+    ] = False,
+) -> None:
     """Print the JSON Schema of recipes, for editors."""
+    if markdown:
+        from pipeline.recipe.reference import recipe_reference
+
+        typer.echo(recipe_reference(), nl=False)
+        return
     from pipeline.recipe import Recipe
 
     typer.echo(json.dumps(_with_title(Recipe.model_json_schema()), indent=1))

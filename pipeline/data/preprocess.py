@@ -53,7 +53,7 @@ class Normalization(BaseModel):
 class Preprocess(BaseModel):
     """Resize the shorter side to `floor(size / crop)`, crop the centre, then normalise."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     size: Annotated[int, Field(ge=1, le=4096)]
     """Height and width of the model's input, in pixels."""
@@ -62,7 +62,9 @@ class Preprocess(BaseModel):
     crop: Annotated[float, Field(ge=0.05, le=1.0)] = 0.875
     """Part of the resized shorter side that the centre crop keeps."""
     mean: Triple = (0.5, 0.5, 0.5)
+    """Is subtracted from each channel; fractions of 255."""
     std: PositiveTriple = (0.5, 0.5, 0.5)
+    """What each channel is divided by; fractions of 255."""
 
     def with_normalization(self, normalization: Normalization) -> "Preprocess":
         """The same geometry for a model that reads the crop's bytes in another way."""

@@ -8,7 +8,7 @@ from pipeline.data.preprocess import Preprocess
 from pipeline.recipe import DatasetName
 
 SourceWord = Literal[
-    "timm", "checkpoint", "mindcv", "onnx", "qdq-onnx", "tflite", "quantized-tflite"
+    "timm", "checkpoint", "mindcv", "onnx", "quantized-onnx", "tflite", "quantized-tflite"
 ]
 """Words of `model.source`; which of them this version knows, the recipe's schema says."""
 

@@ -58,7 +58,7 @@ def _look_at_qdq(original: "ir.Model", path: Path, ask: Ask | None) -> ModelFind
     came, plan = plan_from_qdq(graph, declared or fed_with(IMAGENET, size or SIZE), where)
     outputs = class_count(graph, where)
     return ModelFindings(
-        source="qdq-onnx",
+        source="quantized-onnx",
         name=path.stem,
         file=path,
         description=f"a quantized ONNX file of opset {came.opset}, {_millions(original)} parameters",

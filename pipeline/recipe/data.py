@@ -26,7 +26,8 @@ class Draw(Section):
     """Fewer usable images than this is an error; the default is what `images` asks for. Between it
     and `images`, the run goes on with what there is and says so."""
     seed: int = 0
-    """Images are ranked by sha256 of seed and content, within each class in turn."""
+    """Images are ranked by sha256 of seed and content; for calibration and selection the classes
+    take turns."""
     manifest: str | None = None
     """A text file of `id label` lines to take instead of drawing, relative to the recipe."""
 

@@ -6,7 +6,9 @@ from pydantic import Field, model_validator
 
 from pipeline.recipe.section import Count, Section
 
-SourceName = Literal["timm", "checkpoint", "mindcv", "digits", "onnx", "tflite", "quantized-tflite"]
+SourceName = Literal[
+    "timm", "checkpoint", "mindcv", "digits", "onnx", "quantized-onnx", "tflite", "quantized-tflite"
+]
 
 
 class Model(Section):
@@ -16,8 +18,9 @@ class Model(Section):
     """`timm`: published weights by name. `checkpoint`: a local file for a timm architecture.
     `mindcv`: a `.ckpt` of MindCV's `inception_v4`.
     `digits`: the architecture trained here on scikit-learn's digits, for the demo and the tests.
-    `onnx`, `tflite`: a float model file, which starts the chain at `export`. `quantized-tflite`: an
-    integer TFLite file, which is measured and handed over as it is."""
+    `onnx`, `tflite`: a float model file, which starts the chain at `export`. `quantized-onnx`: an
+    ONNX file with QuantizeLinear and DequantizeLinear, which is taken apart into float Graph and Plan.
+    `quantized-tflite`: an integer TFLite file, which is measured and handed over as it is."""
     name: Annotated[str, Field(min_length=1)]
     """timm's name of the model (`inception_v4.tf_in1k`) or of the architecture (`inception_v4`);
     for model files any name."""
@@ -42,12 +45,12 @@ class Model(Section):
     @property
     def comes_quantized(self) -> bool:
         """Whether there is nothing left to quantize."""
-        return self.source == "quantized-tflite"
+        return self.source in ("quantized-onnx", "quantized-tflite")
 
     @property
     def is_file(self) -> bool:
         """Whether it comes as a model file, which has no stage `weights`."""
-        return self.source in ("onnx", "tflite", "quantized-tflite")
+        return self.source in ("onnx", "tflite") or self.comes_quantized
 
     @model_validator(mode="after")
     def _sha1_is_of_a_model_file(self) -> Self:
@@ -77,8 +80,11 @@ class TrainOptions(Section):
     """The short training of the `digits` source."""
 
     seed: int = 0
+    """Of the weights that training begins with, and of the order of the images."""
     epochs: Count = 10
+    """How often every image is seen."""
     batch: Annotated[int, Field(ge=2)] = 32
+    """Images of a step."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     """Peak of the one-cycle schedule."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1

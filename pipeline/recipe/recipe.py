@@ -49,9 +49,17 @@ class Recipe(Section):
         for name in ("equalize", "quantize"):
             if name in self.model_fields_set:
                 return f"{name} is not possible: the model is quantized already"
-        for name in ("weights", "export", "equalize", "quantize"):
+        if self.compile.handoff == "onnx":
+            return "compile.handoff: onnx is not possible: the toolkit would quantize again"
+        absent: tuple[str, ...] = ("weights", "equalize")
+        if self.model.source == "quantized-tflite":
+            absent = ("weights", "export", "equalize", "quantize")
+        for name in absent:
             if getattr(self.checks, name).required:
-                return f"checks.{name}: a quantized TFLite has no stage of that name, only lower and compile"
+                return f"checks.{name}: a model that comes quantized has no stage of that name"
+        return self._asked_of_a_tflite() if self.model.source == "quantized-tflite" else None
+
+    def _asked_of_a_tflite(self) -> str | None:
         for name in ("lower", "compile"):
             if getattr(self.checks, name).max_top1_drop is not None:
                 return (
@@ -65,8 +73,6 @@ class Recipe(Section):
                 "compile: a quantized TFLite has no CPU bundle, because those hold ONNX; measure it "
                 "with --until lower where there is no toolkit"
             )
-        if self.compile.handoff == "onnx":
-            return "compile.handoff: onnx is not possible: there is no float Graph to hand over"
         return None
 
     @model_validator(mode="after")
@@ -80,7 +86,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _tflite_can_be_handed_over(self) -> Self:
-        reason = self.quantize.no_tflite_form
+        reason = None if self.model.comes_quantized else self.quantize.no_tflite_form
         if reason and (self.compile.delegate, self.compile.handoff) == ("npu", "tflite"):
             raise ValueError(f"compile.handoff: tflite is not possible, because {reason}; use onnx")
         return self

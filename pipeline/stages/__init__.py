@@ -9,6 +9,7 @@ from pipeline.stages import (
     equalize,
     export,
     import_onnx,
+    import_qdq,
     import_tflite,
     lower,
     quantize,
@@ -34,6 +35,11 @@ def chain_of(recipe: Recipe) -> tuple[Stage, ...]:
     chain = list(STAGES)
     if recipe.model.source == "quantized-tflite":
         chain = [import_tflite.QUANTIZED, compile_tflite.STAGE]
+        check_chain(chain)
+        return tuple(chain)
+    if recipe.model.source == "quantized-onnx":
+        to_synap = compile.WITHOUT_TFLITE if recipe.compile.delegate == "cpu" else compile.STAGE
+        chain = [import_qdq.EXPORT, import_qdq.QUANTIZE, lower.STAGE, to_synap]
         check_chain(chain)
         return tuple(chain)
     first = {"onnx": import_onnx.STAGE, "tflite": import_tflite.FLOAT}.get(recipe.model.source)

@@ -74,7 +74,7 @@ def _require_float(model: "ir.Model", where: str) -> None:
         raise StageError(
             "is quantized already: it has QuantizeLinear and DequantizeLinear",
             where=where,
-            hint="give it as `model: {source: qdq-onnx}`, or give the float model",
+            hint="give it as `model: {source: quantized-onnx}`, or give the float model",
         )
 
 

@@ -16,7 +16,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.evaluation import dask_cluster
 from pipeline.artifact import Artifact, digest_of_path
 from pipeline.check.judge import judge
 from pipeline.data.dataset import BrokenImage, content_digest
@@ -24,6 +23,7 @@ from pipeline.data.imagenet import Imagenet
 from pipeline.data.npy import open_npy
 from pipeline.data.samples import Sample, Samples
 from pipeline.errors import Missing, MissingError, StageError, UsageError
+from pipeline.evaluation import dask_cluster
 from pipeline.evaluation.evaluator import run_on
 from pipeline.evaluation.run_artifact import BATCH, Subject, logits_of
 from pipeline.evaluation.shard_worker import Failed, run_shard, tools_of

@@ -148,7 +148,7 @@ def test_what_our_own_files_declare(models: Any, tmp_path: Path, trio: Any) -> N
 def test_a_qdq_file(models: Any, tmp_path: Path) -> None:
     file = models.quantized(models.classifier(tmp_path / "f.onnx"), tmp_path / "q.onnx")
     found = look(str(file), None, None)
-    assert found.source == "qdq-onnx"
+    assert found.source == "quantized-onnx"
     assert found.quantized is not None and "asymmetric" in found.quantized
     assert found.outputs == 10
 

@@ -18,7 +18,7 @@ from pipeline.recipe import DatasetName, SourceName
 from pipeline.recipe_file import load_recipe
 
 SOURCES = sorted(set(get_args(SourceWord)) & set(get_args(SourceName)))
-QUANTIZED = ("qdq-onnx", "quantized-tflite")
+QUANTIZED = ("quantized-onnx", "quantized-tflite")
 TEXTS = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40),
     st.sampled_from(

@@ -163,7 +163,7 @@ def test_a_rendering_that_is_not_the_file_is_an_error(qdq: Bench) -> None:
 
 
 def test_each_source_sends_to_the_other(qdq: Bench) -> None:
-    with pytest.raises(StageError, match=r"is quantized already.*\n.*source: qdq-onnx"):
+    with pytest.raises(StageError, match=r"is quantized already.*\n.*source: quantized-onnx"):
         qdq.make(import_onnx.STAGE, {})
     onnx.save(classifier(), qdq.file)
     with pytest.raises(StageError, match=r"is not quantized.*\n.*source: onnx"):
