@@ -180,10 +180,10 @@ def unattainable(job: Job, images: int) -> list[str]:
         if limit is None or method.attainable(images, limit, thresholds.confidence):
             continue
         least = method.least_images(limit, thresholds.confidence)
-        needed = "no number of images can" if least is None else f"at least {least} are needed"
+        needed = "no number of images can" if least is None else f"that takes {least} images"
         lines.append(
             f"checks.{stage.name}: {images} evaluation images cannot show a drop within "
-            f"{100 * limit:g} points at {thresholds.confidence:.0%}, even if none changes; {needed}"
+            f"{100 * limit:g} points at {thresholds.confidence:.0%} if none changes; {needed}"
         )
     return lines
 

@@ -311,7 +311,7 @@ def test_a_limit_that_the_images_cannot_show_is_said_before_the_run(made: Any) -
     )
     assert (
         "checks.compile: 60 evaluation images cannot show a drop within 0.5 points at 95%, even if "
-        "none changes; at least 539 are needed" in words(done.err)
+        "none changes; that takes 539 images" in words(done.err)
     )
     assert "cannot show" not in made.run().err
 

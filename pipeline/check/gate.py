@@ -54,13 +54,13 @@ def least_images(limit: float, confidence: float) -> int | None:
 
 
 def attainable(images: int, limit: float, confidence: float) -> bool:
-    """Whether so many images can lead to PASS at all, which they do at best if none changes."""
+    """Whether so many images lead to PASS if none changes."""
     return smallest_provable_drop(images, confidence) <= limit
 
 
 def smallest_provable_drop(images: int, confidence: float) -> float:
-    """The upper end of the interval when not a single image changes: no threshold below it can
-    be passed with this many images."""
+    """The upper end of the interval when not a single image changes: a threshold below it can only be
+    passed with this many images where more are gained than lost."""
     return _upper_end(Paired(images, 0, 0), confidence)
 
 

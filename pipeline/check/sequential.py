@@ -72,7 +72,7 @@ def least_images(limit: float, confidence: float) -> int | None:
 
 
 def attainable(ceiling: int, limit: float, confidence: float) -> bool:
-    """Whether so many images can lead to PASS at all, which they do at best if none changes."""
+    """Whether so many images lead to PASS if none changes."""
     least = least_images(limit, confidence)
     return least is not None and least <= ceiling
 

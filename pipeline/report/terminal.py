@@ -119,8 +119,11 @@ def print_results(
         gap = stage.details.get("device_view")
         if gap is not None:
             console.print(f"{name}: {_device_view(gap)}", soft_wrap=True)
-    if fallback:
-        console.print(Text(f"compile: fell back to the CPU delegate: {fallback}", style="yellow"))
+    if fallback and any(stage.name == "compile" for _, stage in rows):
+        console.print(
+            Text(f"compile: fell back to the CPU delegate: {fallback}", style="yellow"),
+            soft_wrap=True,
+        )
     for path, notice in bundles:
         console.print(f"{path}  ({notice})" if notice else str(path), soft_wrap=True)
     for page in pages:

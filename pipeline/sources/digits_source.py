@@ -34,6 +34,7 @@ def missing(model: recipe.Model, weights: Path | None) -> list[Missing]:
 
 def identity(model: recipe.Model, weights: Path | None) -> dict[str, Any]:
     """What decides the artifact: the options and the versions of what trains, or the file."""
+    _require_ten_classes(model)
     origin: dict[str, Any] = (
         {"options": _options(model).model_dump(), **{n: version_of(n) for n in _SHAPING}}
         if weights is None
@@ -61,7 +62,6 @@ def produce(
     from pipeline.sources.timm_models import build, configuration
     from pipeline.sources.training import reproducible, train
 
-    _require_ten_classes(model)
     config = configuration(model.name)
     options = _options(model)
     view = preprocess(options.size)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pipeline.artifact import digest_of_path, link_file
 from pipeline.process import version_of
 from pipeline.recipe import Quantize
+from pipeline.recipe.quantize import RangeRule
 from pipeline.stages.stage import Settings, Stage, Work
 
 if TYPE_CHECKING:
@@ -28,8 +29,12 @@ RANGES = "ranges.npz"
 
 
 def _options(settings: Settings) -> Mapping[str, Any]:
+    options = settings.recipe.recipe.quantize
+    # What `auto` chooses depends on what there is to choose from.
+    rules = {"rules": sorted(get_args(RangeRule))} if options.ranges == "auto" else {}
     return {
-        "quantize": settings.recipe.recipe.quantize.model_dump(mode="json"),
+        **rules,
+        "quantize": options.model_dump(mode="json"),
         "preprocess": settings.model_input.model_dump(mode="json"),
     }
 

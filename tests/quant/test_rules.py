@@ -123,3 +123,12 @@ def test_every_rule_survives_odd_tensors(rule: str, values: np.ndarray) -> None:
     scale, zero_point = asymmetric(low, high, UINT8)
     assert scale > 0
     assert 0 <= zero_point <= 255
+
+
+def test_every_rule_is_a_word_of_recipes() -> None:
+    from typing import get_args
+
+    from pipeline.quant.rules import RULES
+    from pipeline.recipe.quantize import RangeRule
+
+    assert set(RULES) == set(get_args(RangeRule))
