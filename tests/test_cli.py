@@ -310,7 +310,7 @@ def test_a_limit_that_the_images_cannot_show_is_said_before_the_run(made: Any) -
         "--set", "checks.compile.max_top1_drop=0.005", "--set", "checks.compile.confidence=0.95"
     )
     assert (
-        "checks.compile: 60 evaluation images cannot show a drop within 0.5 points at 95%, even if "
+        "checks.compile: 60 evaluation images cannot show a drop within 0.5 points at 95% if "
         "none changes; that takes 539 images" in words(done.err)
     )
     assert "cannot show" not in made.run().err
