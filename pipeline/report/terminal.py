@@ -81,13 +81,15 @@ def print_results(
     """The closing table, the reasons of the verdicts, and the files that were made."""
     console = Console(width=None if sys.stdout.isatty() else 100, **_PLAIN)
     rows = _rows(results)
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    # One space between columns: with two, 80 do not suffice.
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for heading, justify in (
         ("stage", "left"), ("top-1", "right"), ("drop", "right"), ("step", "right"),
         ("agree", "right"), ("SQNR", "right"), ("verdict", "left"), ("size", "right"),
         ("time", "right"),
     ):  # fmt: skip
-        table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+        # Only the evidence beside a verdict may go to a line of its own: "PASS (predicted)".
+        table.add_column(heading, justify=justify, no_wrap=heading != "verdict")  # type: ignore[arg-type]
     for name, stage in rows:
         check = stage.check
         table.add_row(
@@ -101,11 +103,15 @@ def print_results(
             _size(stage.artifact.size) if stage.artifact else "-",
             ("stored" if stage.cached else _seconds(stage.seconds)) if stage.artifact else "-",
         )
+    # A terminal that is narrower still breaks lines itself; rich would cut numbers off.
+    unbound = console.options.update(max_width=200)
+    console.width = max(console.width, console.measure(table, options=unbound).minimum)
     console.print(table)
     counts = {stage.check.images for _, stage in rows if stage.artifact}
     images = " to ".join(str(count) for count in sorted({min(counts), max(counts)})) or "no"
     console.print(
-        f"{images} evaluation images; drops in points, against the float export and the stage before"
+        f"{images} evaluation images; drops in points, against the float export and the stage before",
+        soft_wrap=True,
     )
     for name, stage in rows:
         check = stage.check
@@ -144,7 +150,7 @@ def _device_view(gap: Mapping[str, Any]) -> str:
 
 def print_sensitivity(result: dict[str, Any], worst: int = 15) -> None:
     """The costliest layers, worst first, and the proposal as a piece of recipe."""
-    console = Console(highlight=False)
+    console = Console(**_PLAIN)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("layer")
     table.add_column("alone", justify="right")
@@ -174,7 +180,7 @@ def print_sensitivity(result: dict[str, Any], worst: int = 15) -> None:
     else:
         console.print(f"With these layers as int16 {flips}:")
         listed = ", ".join(f"{name}: int16" for name in proposal["layers"])
-        console.print(f"quantize: {{layers: {{{listed}}}}}", soft_wrap=True, markup=False)
+        console.print(f"quantize: {{layers: {{{listed}}}}}", soft_wrap=True)
 
 
 def _rows(results: Sequence[TargetResult]) -> list[tuple[str, StageResult]]:
@@ -210,4 +216,6 @@ def _size(size: int) -> str:
 
 
 def _seconds(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

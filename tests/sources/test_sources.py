@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import get_args
 
 import pipeline
-from pipeline.recipe import SourceName
+from pipeline.recipe import Model, SourceName
 from pipeline.sources import SOURCES
 
 
 def test_every_source_a_recipe_can_name_is_registered() -> None:
-    # A float ONNX file is no PyTorch model: the chain starts behind `weights` for it.
-    assert set(SOURCES) == set(get_args(SourceName)) - {"onnx"}
+    # Model files are no PyTorch models: their chains start behind `weights`.
+    files = {word for word in get_args(SourceName) if Model(source=word, name="m").is_file}
+    assert files == {"onnx", "quantized-onnx", "tflite", "quantized-tflite"}
+    assert set(SOURCES) == set(get_args(SourceName)) - files
 
 
 def test_importing_the_registry_imports_nothing_heavy() -> None:
