@@ -141,7 +141,7 @@ def environment(**changes: str) -> dict[str, str]:
 
 def call(argv: Sequence[str], **changes: str) -> Finished:
     done = subprocess.run(
-        argv, capture_output=True, text=True, env=environment(**changes), timeout=300, check=False
+        argv, capture_output=True, text=True, env=environment(**changes), timeout=900, check=False
     )
     return Finished(done.returncode, done.stdout, done.stderr)
 

@@ -349,3 +349,21 @@ def test_unequal_deviations_that_nothing_folds_are_refused_before_any_work(made:
     assert "error: equalize: null: SyNAP knows one deviation for all channels" in done.err
     # What is only simulated needs no such form.
     assert made.run(*words, "--until", "export").code == 0
+
+
+# Model files
+
+
+@pytest.mark.parametrize("source", ["onnx", "quantized-onnx", "tflite", "quantized-tflite"])
+def test_a_plan_without_the_model_file(fresh: Any, lab: Any, tmp_path: Path, source: str) -> None:
+    recipe = tmp_path / "given.yaml"
+    data = f"  folder: {fresh.images}\n  calibration: {{dataset: imagenet, images: 20}}\n"
+    view = "{size: 64, interpolation: bilinear, crop: 1.0, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5]}"
+    recipe.write_text(
+        f"schema: 1\nmodel: {{source: {source}, name: given}}\ndata:\n  preprocess: {view}\n{data}"
+        "  selection: {dataset: imagenet, images: 20}\n"
+        "  evaluation: {dataset: imagenet, images: all}\n  uneven_classes: accept\n"
+    )
+    for words in ([], ["--weights", str(tmp_path / "nothing")], ["--weights", str(tmp_path)]):
+        done = lab.call(fresh.command("plan", *words, recipe=recipe))
+        assert_refused(fresh, done, "the model file")

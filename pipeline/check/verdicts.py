@@ -50,6 +50,7 @@ def judge_stored(
         "evidence": evidence,
         "latency_ms": latency_ms,
         "anytime": anytime,
+        "is_reference": reference is logits,
     }
 
     def build(folder: Path) -> Mapping[str, Any]:

@@ -16,7 +16,10 @@ def card(
     threads: Annotated[int, typer.Option(help="Threads to compute with; 0: all cores.", min=0)] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Write the model card of a run's results; with --verify, 1 where it says what is not so."""
+    """Write the model card of a run's results, or verify it.
+
+    With --verify, exit code 1 where the card says what is not so.
+    """
     from pipeline.process import cores
 
     threads = threads or cores()

@@ -16,7 +16,7 @@ def compare(
     html: Annotated[Path | None, typer.Option(help="Write a page to this file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Show two runs side by side, and in what they differ; nothing is judged."""
+    """Show two runs side by side, and in what they differ. Nothing is judged."""
     from rich.console import Console
 
     from pipeline.report.compare_runs import compare_runs

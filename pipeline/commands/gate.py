@@ -43,7 +43,10 @@ def gate(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare a run with the committed baseline: 0 nothing worse, 1 worse, 2 not comparable."""
+    """Compare a run with the committed baseline.
+
+    Exit codes: 0 nothing is worse, 1 something is, 2 not comparable, 3 a file is missing or damaged.
+    """
     from rich.console import Console
 
     from pipeline.regression.gate import run_gate

@@ -38,7 +38,7 @@ def init(
         bool, typer.Option("--json", help="Ask nothing, and print what was found as JSON.")
     ] = False,
 ) -> None:
-    """Look at a model and write a complete, commented recipe for it."""
+    """Look at a model and write a commented recipe for it."""
     from pipeline.init import init as write_recipe
 
     silent = yes or as_json or not (sys.stdin.isatty() and sys.stdout.isatty())

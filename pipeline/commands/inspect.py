@@ -18,7 +18,10 @@ def inspect(
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Say what is in a model file or metafile, without running it; 1 where a metafile breaks a rule."""
+    """Say what is in a model file or metafile. It is not run.
+
+    Exit code 1: a metafile breaks a rule.
+    """
     from rich.console import Console
 
     from pipeline.inspect import inspect_file

@@ -27,7 +27,7 @@ def plan(
     artifacts: ArtifactsFolder = ARTIFACTS,
     as_json: AsJson = False,
 ) -> None:
-    """Say for every stage whether it would run, and why; compute nothing."""
+    """Say for every stage whether it would run, and why. Nothing is computed."""
     from pipeline import command
 
     job = command.make_job(config, target, until, set or (), weights, data, artifacts, 0)

@@ -39,7 +39,10 @@ def run(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Convert: carry out the stages of a recipe, check each, and write the .synap files."""
+    """Convert as a recipe says, with a check after every stage.
+
+    The .synap files and the reports are in artifacts/<recipe>/<target>.
+    """
     from pipeline import command
     from pipeline.evaluation.shards import Engine
 

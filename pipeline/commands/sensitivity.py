@@ -33,7 +33,7 @@ def sensitivity(
     threads: Threads = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Find the layers that cost most, and propose which to give int16."""
+    """Find the layers that cost most, and propose int16 for them."""
     from pipeline import command
     from pipeline.report.terminal import print_sensitivity
 

@@ -55,7 +55,8 @@ class Evaluator:
             "format": artifact.format,
             "samples": samples.digest,
             "preprocess": preprocess.model_dump(mode="json"),
-            "tools": {name: version_of(name) for name in tools},
+            # Pillow decodes and resizes: another version may give other pixels.
+            "tools": {name: version_of(name) for name in (*tools, "pillow")},
         }
         if device is not None:
             fields |= {"device": device.geometry, "device_input": INPUT_VERSION}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pipeline.data.samples import Samples
 
 FIRST = 128
-"""Images of the first part; all that a stage without a limit of its drop is judged on."""
+"""Images of the first part; all that a stage without a limit of drop or top-1 is judged on."""
 GROWTH = 1.25
 STEP = 16
 """Parts end at multiples of the batch that models are run on."""

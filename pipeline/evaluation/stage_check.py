@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pipeline.artifact import Artifact
 from pipeline.board.board import Board
 from pipeline.board.outputs import board_of, board_outputs, median_latency
-from pipeline.check.gate import decide
+from pipeline.check.gate import Paired, decide
 from pipeline.check.result import Check, Evidence, skipped
+from pipeline.check.sequential import anytime_interval
 from pipeline.check.verdicts import judge_stored
 from pipeline.evaluation.evaluator import LOGITS, Evaluator
 from pipeline.evaluation.looks import Looks, Outputs
@@ -59,7 +60,7 @@ def check_stage(
             latency_ms=None if board is None else median_latency(logits),
             anytime=looks.auto,
         )
-        if _is_certain(check, thresholds):
+        if look == len(looks.ends) or _is_certain(check, thresholds):
             break
     return outputs, check
 
@@ -95,10 +96,17 @@ def _first(outputs: Outputs | None, parts: int) -> tuple[Entry, ...] | None:
 
 
 def _is_certain(check: Check, thresholds: Thresholds) -> bool:
-    """Whether more images would not change what is demanded of the drop; where nothing is, the
+    """Whether more images would not change what is demanded of drop and top-1; where nothing is, the
     first part is enough to report on."""
     limit, interval = thresholds.max_top1_drop, check.confidence_interval
-    return limit is None or interval is None or decide(interval, limit) != "UNDECIDED"
+    if limit is not None and interval is not None and decide(interval, limit) == "UNDECIDED":
+        return False
+    if thresholds.min_top1 is None or check.top1 is None:
+        return True
+    # Wrong answers are what is lost against a model that is always right.
+    wrong = Paired(check.images, check.images - round(check.top1 * check.images), 0)
+    errors = anytime_interval(wrong, thresholds.confidence)
+    return decide(errors, 1.0 - thresholds.min_top1) != "UNDECIDED"
 
 
 def _board(stage: Stage, settings: Settings) -> Board | None:

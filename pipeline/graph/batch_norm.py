@@ -32,6 +32,9 @@ def fold_batch_norms(graph: "ir.Graph") -> None:
                 and producer is not None
                 and producer.op_type == "Conv"
                 and _is_constant(producer.inputs[1])
+                and all(
+                    value is None or value.const_value is not None for value in producer.inputs[2:]
+                )
                 and len(source.uses()) == 1
                 and not source.is_graph_output()
             ):

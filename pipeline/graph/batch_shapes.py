@@ -15,6 +15,7 @@ Sizes that depend on the batch in another way stay as they are.
 import math
 from typing import TYPE_CHECKING, Any
 
+from pipeline.errors import StageError
 from pipeline.graph.canonical import BATCH
 from pipeline.graph.initializers import add_initializer, fresh_name
 
@@ -120,7 +121,12 @@ def _values(model: "ir.Model", values: "list[ir.Value]", batch: int) -> "list[ND
     assert image.shape is not None and image.name is not None
     sides = [int(side) for side in list(image.shape)[1:] if isinstance(side, int)]
     blank = np.zeros((batch, *sides), np.float32)
-    found: list[NDArray[np.int64]] = session_of(copy, 1).run(None, {image.name: blank})
+    session = session_of(copy, 1)
+    try:
+        found: list[NDArray[np.int64]] = session.run(None, {image.name: blank})
+    except Exception as error:  # ONNX Runtime's errors share no public base class
+        reason = str(error).splitlines()[0]
+        raise StageError(f"ONNX Runtime cannot compute its shapes: {reason}") from error
     return found
 
 

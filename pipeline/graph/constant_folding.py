@@ -2,8 +2,8 @@
 
 Weights may come filled in by a ConstantOfShape, reshaped or transposed by a node each, and shapes
 put together from pieces. Each such node is evaluated by ONNX's reference implementation. Only
-operators that move or combine their inputs are, so that a small file cannot ask for much: what grows
-is held to a limit.
+operators that move or combine their inputs are, and how large a result will be is told before it is
+made, so that a small file cannot ask for much: what all constants grow by is held to a limit.
 """
 
 import math
@@ -19,12 +19,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LARGEST = 1 << 30
-"""Bytes of a constant that a node may make, and of all that are grown."""
+"""Bytes by which all constants together may grow."""
 FOLDED = frozenset({
     "Add", "Cast", "Concat", "ConstantOfShape", "Div", "Equal", "Expand", "Flatten", "Gather",
     "Mul", "Neg", "Pow", "Reciprocal", "Reshape", "Shape", "Slice", "Split", "Sqrt", "Squeeze", "Sub",
     "Transpose", "Unsqueeze", "Where",
 })  # fmt: skip
+
+_SHAPED = ("ConstantOfShape", "Expand")
+"""Whose last input is a shape."""
+_ELEMENTWISE = ("Add", "Div", "Equal", "Mul", "Pow", "Sub", "Where")
 
 
 def fold_constants(graph: "ir.Graph") -> int:
@@ -41,8 +45,7 @@ def fold_constants(graph: "ir.Graph") -> int:
         arrays = [_array(value) for value in node.inputs]
         if any(a is None and v is not None for a, v in zip(arrays, node.inputs, strict=True)):
             continue
-        grown += _growth(node, arrays)
-        if grown > LARGEST:
+        if grown + _most_bytes(node, arrays) > LARGEST:
             raise StageError(
                 f"{node.op_type} {node.name or node.outputs[0].name!r} makes constants of more than "
                 f"{LARGEST >> 30} GiB"
@@ -50,9 +53,15 @@ def fold_constants(graph: "ir.Graph") -> int:
         for output, result in zip(node.outputs, _evaluate(node, arrays), strict=True):
             name = fresh_name(graph, f"{output.name}_folded")
             constant = add_initializer(graph, name, result)
+            grown += result.nbytes
             ir.convenience.replace_all_uses_with(output, constant, replace_graph_outputs=True)
+        read = dict.fromkeys(value for value in node.inputs if value is not None)
         graph.remove(node, safe=True)
         folded += 1
+        for value in read:
+            if not value.uses() and not value.is_graph_output() and value.const_value is not None:
+                grown -= value.const_value.nbytes
+                del graph.initializers[value.name or ""]
     for name in [name for name, value in graph.initializers.items() if not value.uses()]:
         if not graph.initializers[name].is_graph_output():
             del graph.initializers[name]
@@ -67,16 +76,34 @@ def _array(value: "ir.Value | None") -> "NDArray[np.generic] | None":
     return found
 
 
-def _growth(node: "ir.Node", arrays: "list[NDArray[np.generic] | None]") -> int:
-    """Bytes of the result of a node that makes more of less; 0 of any other."""
-    if node.op_type not in ("ConstantOfShape", "Expand"):
-        return 0
-    shape = arrays[-1]
-    assert shape is not None
-    sides = [int(side) for side in shape.reshape(-1)]
-    if min(sides, default=0) < 0:
-        raise StageError(f"{node.op_type} {node.name or node.outputs[0].name!r} has shape {sides}")
-    return 8 * math.prod(sides)
+def _most_bytes(node: "ir.Node", arrays: "list[NDArray[np.generic] | None]") -> int:
+    """The most that a node's results can take."""
+    given = [array for array in arrays if array is not None]
+    if node.op_type in _SHAPED and given:
+        sides = tuple(int(side) for side in given[-1].reshape(-1))
+        if min(sides, default=0) < 0:
+            raise StageError(
+                f"{node.op_type} {node.name or node.outputs[0].name!r} has shape {list(sides)}"
+            )
+        values = _broadcast([sides, *(array.shape for array in given[:-1])])
+    elif node.op_type in _ELEMENTWISE:
+        values = _broadcast([array.shape for array in given])
+    elif node.op_type == "Gather" and len(given) == 2:
+        sides = given[0].shape
+        axis = node.attributes.get_int("axis", 0)
+        picked = sides[axis] if -len(sides) <= axis < len(sides) else 1
+        values = given[0].size // max(picked, 1) * given[1].size
+    else:  # what joins, parts or moves its inputs makes as many values
+        values = sum(array.size for array in given)
+    makes_its_own = node.op_type in ("Cast", "ConstantOfShape", "Shape")
+    return values * (8 if makes_its_own else max((array.itemsize for array in given), default=8))
+
+
+def _broadcast(shapes: "list[tuple[int, ...]]") -> int:
+    """How many values there are when arrays of these shapes are computed with."""
+    rank = max(map(len, shapes), default=0)
+    full = ((1,) * (rank - len(shape)) + shape for shape in shapes)
+    return math.prod(0 if 0 in sides else max(sides) for sides in zip(*full, strict=True))
 
 
 def _evaluate(

@@ -2,6 +2,7 @@
 
 import json
 import mmap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from pipeline.data.preprocess import METADATA_KEY, Preprocess
 from pipeline.errors import StageError
 
 if TYPE_CHECKING:
+    import onnx
     import onnx_ir as ir
 
 LARGE = 4096
@@ -26,16 +28,42 @@ def load_graph(path: Path) -> "ir.Model":
         # Mapped, not read: pages of the file need no memory of their own.
         with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as m:
             proto.ParseFromString(memoryview(m))
+        # A file of ours is whole, and the paths of a foreign one are not trusted.
+        if any(external_tensors(proto)):
+            raise StageError("keeps tensors in external files, which are not read", where=str(path))
         model = ir.from_proto(proto)
+        _unpack_constants(model)
     except FileNotFoundError:
         raise StageError("there is no such file", where=str(path)) from None
+    except StageError:
+        raise
     except Exception as error:  # protobuf and onnx_ir raise errors without a public base class
         raise StageError(f"is not a readable ONNX file: {error}", where=str(path)) from error
-    # A file of ours is whole, and the paths of a foreign one are not trusted.
-    if any(tensor.data_location == tensor.EXTERNAL for tensor in proto.graph.initializer):
-        raise StageError("keeps tensors in external files, which are not read", where=str(path))
-    _unpack_constants(model)
     return model
+
+
+def external_tensors(proto: "onnx.ModelProto") -> "Iterator[onnx.TensorProto]":
+    """All tensors of a model whose bytes are in other files, wherever in the model they are."""
+    found = _tensors(proto.graph)
+    for function in proto.functions:
+        found += [tensor for node in function.node for tensor in _tensors_of_node(node)]
+    return (tensor for tensor in found if tensor.data_location == tensor.EXTERNAL)
+
+
+def _tensors(graph: "onnx.GraphProto") -> "list[onnx.TensorProto]":
+    sparse = [tensor for s in graph.sparse_initializer for tensor in (s.values, s.indices)]
+    nodes = [tensor for node in graph.node for tensor in _tensors_of_node(node)]
+    return [*graph.initializer, *sparse, *nodes]
+
+
+def _tensors_of_node(node: "onnx.NodeProto") -> "list[onnx.TensorProto]":
+    """Those that its attributes are, and those of the graphs in it."""
+    found = []
+    for attribute in node.attribute:
+        found += [*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors]
+        graphs = [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
+        found += [tensor for graph in graphs for tensor in _tensors(graph)]
+    return found
 
 
 def _unpack_constants(model: "ir.Model") -> None:

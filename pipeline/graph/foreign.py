@@ -84,12 +84,13 @@ def prepare(model: "ir.Model", size: int, where: str) -> Came:
     from pipeline.graph.batch_shapes import free_batch
     from pipeline.graph.canonical import remove_dropout
     from pipeline.graph.constant_folding import fold_constants
+    from pipeline.graph.functions import inline_functions
     from pipeline.graph.input_side import fix_input
     from pipeline.graph.opset import to_opset_13
     from pipeline.graph.precision import to_float32
 
     with placed(where):
-        passes.InlinePass()(model)
+        inline_functions(model)
         passes.RemoveInitializersFromInputsPass()(model)
         passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
         passes.TopologicalSortPass()(model)
@@ -105,6 +106,9 @@ def prepare(model: "ir.Model", size: int, where: str) -> Came:
         _infer_again(model)
         opset = to_opset_13(model, where)
         fold_constants(model.graph)
+        passes.RemoveUnusedNodesPass()(model)
+        if not model.graph.inputs[0].uses():
+            raise StageError("its output does not depend on its input")
         _infer_again(model)
         free_batch(model, batch)
         _sum_to_add(model.graph)

@@ -7,12 +7,11 @@ type and shape take.
 """
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 
 from pipeline.errors import StageError
-from pipeline.graph.file import load_graph
+from pipeline.graph.file import external_tensors, load_graph
 
 if TYPE_CHECKING:
     import onnx
@@ -44,8 +43,12 @@ def _load_with_data(path: Path, found: dict[str, Path]) -> "ir.Model":
 
     proto = _parse(path)
     contents = {name: file.read_bytes() for name, file in found.items()}
-    for tensor in _external(proto):
+    read = 0
+    for tensor in external_tensors(proto):
         _embed(tensor, contents, str(path))
+        read += len(tensor.raw_data)
+        if read > LARGEST:  # many tensors may name the same bytes
+            raise StageError(f"names more than {LARGEST >> 30} GiB of data", where=str(path))
     try:
         return ir.from_proto(proto)
     except Exception as error:  # as in load_graph
@@ -61,7 +64,7 @@ def external_files(path: Path) -> dict[str, Path]:
     where = str(path)
     if path.is_file() and path.stat().st_size > LARGEST:
         raise StageError(f"is larger than {LARGEST >> 30} GiB", where=where)
-    names = sorted({_location(tensor) for tensor in _external(_parse(path))})
+    names = sorted({_location(tensor) for tensor in external_tensors(_parse(path))})
     files = {name: _inside(path.parent, name, where) for name in names}
     if sum(file.stat().st_size for file in set(files.values())) > LARGEST:
         raise StageError(f"its external data is larger than {LARGEST >> 30} GiB", where=where)
@@ -101,15 +104,6 @@ def _require_whole(model: "ir.Model", where: str) -> None:
 
 def _is_given(value: "ir.Value") -> bool:
     return value.producer() is not None or value.is_graph_input() or value.is_initializer()
-
-
-def _external(proto: "onnx.ModelProto") -> "Iterator[onnx.TensorProto]":
-    """All tensors with external data: initializers, and the values of constant nodes."""
-    tensors = [*proto.graph.initializer]
-    for node in proto.graph.node:
-        for attribute in node.attribute:
-            tensors += [attribute.t] if attribute.HasField("t") else []
-    return (tensor for tensor in tensors if tensor.data_location == tensor.EXTERNAL)
 
 
 def _location(tensor: "onnx.TensorProto") -> str:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TO_NCHW = (0, 3, 1, 2)
+LARGEST_BATCH = 256
+"""Images that a model may be made for; it can only be run on as many."""
 
 
 def fix_input(graph: "ir.Graph", size: int, where: str) -> tuple[int | None, bool]:
@@ -56,6 +58,12 @@ def fix_input(graph: "ir.Graph", size: int, where: str) -> tuple[int | None, boo
             f"its input is {rows}x{columns}, but data.preprocess gives {size}x{size}",
             where=where,
             hint=f"give data.preprocess.size: {rows}" if rows == columns else "",
+        )
+    if sides[0] is not None and not 1 <= sides[0] <= LARGEST_BATCH:
+        raise StageError(
+            f"it takes {sides[0]} images at a time; up to {LARGEST_BATCH} are run here",
+            where=where,
+            hint="export it for one image, or for any number of them",
         )
     if last:
         _drop_transposes(graph, image, where)

@@ -243,5 +243,5 @@ def _says(value: Any, neutral: Any) -> bool:
 def _require_even_split(node: "ir.Node", parts: int) -> None:
     shape = None if node.inputs[0] is None else node.inputs[0].shape
     side = None if shape is None else shape[node.attributes.get_int("axis", 0)]
-    if not isinstance(side, int) or side % parts:
+    if not isinstance(side, int) or parts < 1 or side % parts:
         raise NoForm(f"it splits {side} values into {parts} parts")

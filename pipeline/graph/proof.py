@@ -14,6 +14,7 @@ from pipeline.graph.foreign import Came
 if TYPE_CHECKING:
     import numpy as np
     import onnx_ir as ir
+    import onnxruntime
     from numpy.typing import NDArray
 
 TOLERANCE = 1e-3
@@ -42,14 +43,22 @@ def prove(
     from pipeline.graph.session import session_of
 
     crops = pictures(preprocess.size)
-    expected = original_logits(original, came, preprocess, crops, threads)
-    session = session_of(graph, threads)
+    expected = original_logits(original, came, preprocess, crops, threads, where=where)
+    if not np.isfinite(expected).all():
+        raise StageError("gives logits that are not finite, as it came", where=where)
+    session = session_of(graph, threads, where=where)
     images = preprocess_in(graph, where).normalization.apply(crops)
-    name = graph.graph.inputs[0].name
-    together = session.run(None, {name: images})[0]
-    single = np.concatenate(
-        [session.run(None, {name: images[i : i + 1]})[0] for i in range(len(images))]
-    )
+    single = np.concatenate([_run(session, images[i : i + 1], where) for i in range(len(images))])
+    try:
+        together = _run(session, images, where)
+    except StageError as failure:
+        raise StageError(
+            f"it is made for {came.batch} images at a time, and others cannot be given: {failure.what}"
+            if came.batch
+            else failure.what,
+            where=where,
+            hint="export it with a free batch size (in PyTorch: dynamic_axes or dynamic_shapes)",
+        ) from failure
     largest = float(np.abs(expected).max())
     error = max(float(np.abs(made - expected).max()) for made in (together, single))
     tolerance = HALF_TOLERANCE if came.is_half else TOLERANCE
@@ -88,9 +97,13 @@ def original_logits(
     crops: "NDArray[np.uint8]",
     threads: int,
     *,
+    where: str = "",
     optimize: bool = True,
 ) -> "NDArray[np.float32]":
-    """The logits `[N, C]` of a model as it came, in the batch size and the layout that it takes."""
+    """The logits `[N, C]` of a model as it came, in the batch size and the layout that it takes.
+
+    Raises StageError, which names `where`, if ONNX Runtime cannot run it.
+    """
     import numpy as np
     import onnx_ir as ir
 
@@ -105,13 +118,26 @@ def original_logits(
     [image] = [value for value in graph.inputs if value.name not in graph.initializers]
     feeds = images.astype(np.float32 if image.dtype is None else image.dtype.numpy())
     if image.dtype == ir.DataType.BFLOAT16:
-        raise StageError(f"ONNX Runtime takes no {image.dtype} from outside")
+        raise StageError(f"ONNX Runtime takes no {image.dtype} from outside", where=where)
     size = came.batch or len(feeds)
-    session = session_of(original, threads, optimize=optimize)
+    session = session_of(original, threads, where=where, optimize=optimize)
     rows = []
     for start in range(0, len(feeds), size):
         part = feeds[start : start + size]
         full = np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
-        logits = session.run(None, {image.name: full})[0]
-        rows.append(np.asarray(logits, np.float32).reshape(size, -1)[: len(part)])
+        logits = np.asarray(_run(session, full, where), np.float32)
+        rows.append(logits.reshape(size, -1)[: len(part)])
     return np.concatenate(rows)
+
+
+def _run(
+    session: "onnxruntime.InferenceSession", images: "NDArray[Any]", where: str
+) -> "NDArray[np.float32]":
+    """The first result. Raises StageError where ONNX Runtime fails, as sizes that only show while a
+    model runs make it."""
+    try:
+        logits: NDArray[np.float32] = session.run(None, {session.get_inputs()[0].name: images})[0]
+    except Exception as error:  # ONNX Runtime's errors share no public base class
+        reason = str(error).splitlines()[0]
+        raise StageError(f"ONNX Runtime cannot run it: {reason}", where=where) from error
+    return logits

@@ -22,16 +22,19 @@ _PLAIN = ("FLOAT", "UINT8", "INT8", "INT32")
 
 
 def session_of(
-    graph: "ir.Model", threads: int, *, optimize: bool = True, spin: bool = True
+    graph: "ir.Model", threads: int, *, where: str = "", optimize: bool = True, spin: bool = True
 ) -> "onnxruntime.InferenceSession":
-    """A session of the graph, which is left as it was. Raises StageError where it is refused."""
+    """A session of the graph, which is left as it was. Raises StageError, which names `where`, if it
+    is refused."""
     import onnx_ir as ir
 
     from pipeline.runners.onnx import make_session
 
     with _weights_aside(graph) as weights:
         content = ir.to_proto(graph).SerializeToString()
-    return make_session(content, threads, optimize=optimize, spin=spin, weights=weights)
+    return make_session(
+        content, threads, where=where, optimize=optimize, spin=spin, weights=weights
+    )
 
 
 @contextmanager

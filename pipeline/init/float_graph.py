@@ -34,10 +34,13 @@ def bring(original: "ir.Model", size: int, where: str) -> FloatGraph:
     its input. Raises StageError for what cannot be brought in, in the words of a run."""
     from pipeline.graph.file import class_count, preprocess_in
     from pipeline.graph.foreign import bring_in
+    from pipeline.graph.proof import prove
+    from pipeline.process import cores
 
     fed = NORMALIZATIONS["fractions"]
     graph = original.clone()
     came = bring_in(graph, fed_with(fed, size), where)
+    prove(original.clone(), came, fed_with(fed, size), graph, cores(), where)
     taken = preprocess_in(graph, where).normalization
     feeds, origin = None, ""
     how = "The model normalizes its input itself, so it is fed"

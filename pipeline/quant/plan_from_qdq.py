@@ -13,7 +13,9 @@ Rules:
  4. A result that only moves integers has its input's grid, also where the file does not say so.
  5. A bias of zeros has the scale that belongs to its layer, whatever the file says: exporters share
     it between layers.
- 6. What has no grid stays float. So does a constant whose integers have no form in the Plan: its
+ 6. An activation that the file leaves to the saturation of its integers is in the Graph
+    (`qdq_saturation.py`).
+ 7. What has no grid stays float. So does a constant whose integers have no form in the Plan: its
     float values are on its grid already.
 """
 
@@ -29,6 +31,7 @@ from pipeline.quant.integers import bias_integers, weight_integers
 from pipeline.quant.placement import Placement, place
 from pipeline.quant.plan import BiasPlan, Plan, TensorPlan
 from pipeline.quant.qdq_read import Grid, Grids, Stored, as_onnx_pairs, is_quantized, strip_pairs
+from pipeline.quant.qdq_saturation import restore_activations
 from pipeline.recipe import DataType
 
 if TYPE_CHECKING:
@@ -65,6 +68,7 @@ def plan_from_qdq(model: "ir.Model", preprocess: Preprocess, where: str) -> tupl
         fold_batch_norms(model.graph)
         grids = strip_pairs(model.graph)
         passes.RemoveUnusedNodesPass()(model)
+        restore_activations(model.graph, grids)
         canonicalize(model)
         set_preprocess(model, preprocess)
         return came, _plan(model, grids, preprocess)

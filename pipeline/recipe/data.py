@@ -19,7 +19,7 @@ class Draw(Section):
     kind. `npy`: images.npy and labels.npy. `digits`: scikit-learn's."""
     images: Count | Literal["all", "auto"] = "all"
     """How many; `all` takes every image that no earlier set has taken. `auto`, for `evaluation`, goes
-    on until each drop that has a limit is certain to be within or beyond it."""
+    on until each drop or top-1 that has a limit is certain to be within or beyond it."""
     ceiling: Count | Literal["all"] = 5000
     """With `images: auto`, the most that are looked at."""
     at_least: Count | None = None
@@ -34,7 +34,8 @@ class Draw(Section):
     @model_validator(mode="after")
     def _least_is_not_most(self) -> Self:
         if self.at_least is not None and self.most != "all" and self.at_least > self.most:
-            raise ValueError(f"at_least {self.at_least} is more than images {self.most}")
+            field = "ceiling" if self.images == "auto" else "images"
+            raise ValueError(f"at_least {self.at_least} is more than {field} {self.most}")
         return self
 
     @property

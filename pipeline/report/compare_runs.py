@@ -210,5 +210,5 @@ def _elsewhere(a: ShownReport, b: ShownReport) -> str:
     if here.machine != there.machine or {*here.cpu_features} != {*there.cpu_features}:
         return "other kinds of machine"
     if here.threads != there.threads:
-        return f"{here.threads} threads and on {there.threads}"
+        return f"{here.threads} thread{'' if here.threads == 1 else 's'} and on {there.threads}"
     return ""

@@ -107,10 +107,8 @@ def print_results(
     unbound = console.options.update(max_width=200)
     console.width = max(console.width, console.measure(table, options=unbound).minimum)
     console.print(table)
-    counts = {stage.check.images for _, stage in rows if stage.artifact}
-    images = " to ".join(str(count) for count in sorted({min(counts), max(counts)})) or "no"
     console.print(
-        f"{images} evaluation images; drops in points, against the float export and the stage before",
+        f"{_images(rows)}; drops in points, against the float export and the stage before",
         soft_wrap=True,
     )
     for name, stage in rows:
@@ -136,6 +134,19 @@ def print_results(
         console.print(str(page), soft_wrap=True)
     if all(stage.cached for _, stage in rows if stage.artifact):
         console.print("Nothing was computed: everything was in the store.")
+
+
+def _images(rows: Sequence[tuple[str, StageResult]]) -> str:
+    """On how many images the stages were evaluated. Where the numbers differ, so do the images that
+    top-1 is of."""
+    stages: dict[int, list[str]] = {}
+    for name, stage in rows:
+        if stage.check.images:
+            stages.setdefault(stage.check.images, []).append(name)
+    if len(stages) <= 1:
+        return f"{next(iter(stages), 'no')} evaluation images"
+    listed = ", ".join(f"{count} for {', '.join(names)}" for count, names in stages.items())
+    return f"evaluation images: {listed}; compare drops there, not top-1"
 
 
 def _device_view(gap: Mapping[str, Any]) -> str:

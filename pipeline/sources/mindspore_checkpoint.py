@@ -161,6 +161,8 @@ def _tensor(wire: Wire, name: str, stored: _Tensor) -> "torch.Tensor":
             f"{needed} bytes, but has {given}"
         )
     if not needed:
+        if math.prod(side or 1 for side in stored.dims) >= 1 << 63:
+            raise Damaged(f"the tensor {printable(name)!r} has no possible shape")
         return torch.empty(stored.dims, dtype=type)
     # A copy of its own, which can be written to.
     content = bytearray().join(wire.bytes_of(piece) for piece in stored.pieces)

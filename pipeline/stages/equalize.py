@@ -129,5 +129,5 @@ STAGE = Stage(
     options=_options,
     make=_make,
     samples=("calibration", "selection"),
-    tools=("onnxruntime", "onnx", "onnx_ir", "numpy"),
+    tools=("onnxruntime", "onnx", "onnx_ir", "numpy", "pillow"),
 )

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifact import digest_of_path
-from pipeline.errors import Missing, StageError
+from pipeline.errors import Missing, MissingError, StageError
 from pipeline.stages.stage import Settings
 
 
 def given_file(settings: Settings) -> Path:
-    """The file, in stages that cannot run without one."""
-    assert settings.weights is not None
+    """The file, in stages that cannot run without one. Raises MissingError where there is none."""
+    missing = missing_file(settings, "model")
+    if settings.weights is None or missing:
+        raise MissingError(missing)
     return settings.weights
 
 

@@ -78,7 +78,9 @@ def _prove(work: Work) -> dict[str, Any]:
     original = load_foreign(path)
     came, _ = plan_from_qdq(original.clone(), preprocess, str(path))
     crops = pictures(preprocess.size)
-    expected = original_logits(original, came, preprocess, crops, work.threads, optimize=False)
+    expected = original_logits(
+        original, came, preprocess, crops, work.threads, where=str(path), optimize=False
+    )
     session = make_session(work.folder / quantize.QDQ, work.threads, optimize=False)
     made = session.run(None, {plan.input: plan.normalization.apply(crops)})[0]
     error, largest = float(np.abs(made - expected).max()), float(np.abs(expected).max())
@@ -96,7 +98,7 @@ def _prove(work: Work) -> dict[str, Any]:
 
 EXPORT = Stage(
     name="export",
-    version=1,
+    version=2,
     takes=(),
     gives={"graph": GRAPH, "imported": PLAN},
     artifact="graph",

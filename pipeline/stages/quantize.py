@@ -144,7 +144,7 @@ def calibrated_ranges(work: Work, path: Path, digest: str) -> "Ranges":
         "samples": samples.digest,
         "preprocess": work.settings.model_input.model_dump(mode="json"),
         "tensors": list(tensors),
-        "tools": {"onnxruntime": version_of("onnxruntime")},
+        "tools": {name: version_of(name) for name in ("onnxruntime", "pillow")},
     }
 
     def build(folder: Path) -> Mapping[str, Any]:
@@ -195,7 +195,7 @@ def _stage(*, equalized: bool) -> Stage:
         options=_options,
         make=_make,
         samples=("calibration", "selection"),
-        tools=("onnxruntime", "onnx", "onnx_ir", "numpy"),
+        tools=("onnxruntime", "onnx", "onnx_ir", "numpy", "pillow"),
     )
 
 

@@ -97,6 +97,13 @@ def test_an_undecided_run_looks_at_everything(sequential: Any) -> None:
     assert "would decide" in checks["quantize"]["reason"]
 
 
+def test_a_top1_near_its_limit_is_not_judged_on_the_first_part(sequential: Any) -> None:
+    near = sequential("checks.weights.min_top1=0.8")["weights"]
+    far = sequential("checks.weights.min_top1=0.1")["weights"]
+    assert near["images"] == 60
+    assert (far["images"], far["verdict"]) == (16, "PASS")
+
+
 def test_a_spoiled_model_is_found_early(sequential: Any) -> None:
     # Ranges that hold half of the values clip away what tells classes apart.
     checks = sequential(

@@ -126,6 +126,64 @@ def test_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "is larger than" in refused(path)
 
 
+def test_one_file_that_many_tensors_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "w.bin").write_bytes(WEIGHT.tobytes())
+    path = write(tmp_path / "m.onnx", location="w.bin")
+    model = onnx.load(path, load_external_data=False)
+    model.graph.initializer.extend([model.graph.initializer[0]] * 9)
+    for number, tensor in enumerate(model.graph.initializer):
+        tensor.name = f"w{number}" if number else "w"
+    path.write_bytes(model.SerializeToString())
+    assert len(load_foreign(path).graph.initializers) == 10
+    monkeypatch.setattr(foreign_file, "LARGEST", 10 * WEIGHT.nbytes - 1)
+    assert "names more than" in refused(path)
+
+
+def test_a_path_in_a_function_or_a_branch(tmp_path: Path) -> None:
+    def moved(hide: Any) -> Path:
+        path = write(tmp_path / "in" / "m.onnx", location="../secret.bin")
+        model = onnx.load(path, load_external_data=False)
+        constant = helper.make_node("Constant", [], ["w"])
+        value = constant.attribute.add(name="value", type=onnx.AttributeProto.TENSOR)
+        value.t.CopyFrom(model.graph.initializer.pop())
+        hide(model, constant)
+        path.write_bytes(model.SerializeToString())
+        return path
+
+    def in_function(model: onnx.ModelProto, constant: onnx.NodeProto) -> None:
+        opset = helper.make_opsetid("", 13)
+        model.functions.append(helper.make_function("own", "F", [], ["w"], [constant], [opset]))
+        model.graph.node.insert(0, helper.make_node("F", [], ["w"], domain="own"))
+
+    def in_branch(model: onnx.ModelProto, constant: onnx.NodeProto) -> None:
+        result = helper.make_tensor_value_info("w", TensorProto.FLOAT, None)
+        branch = helper.make_graph([constant], "b", [], [result])
+        chosen = helper.make_node("If", ["x"], ["w"], then_branch=branch, else_branch=branch)
+        model.graph.node.insert(0, chosen)
+
+    (tmp_path / "secret.bin").write_bytes(WEIGHT.tobytes())
+    assert "it is not followed" in refused(moved(in_function))
+    assert "it is not followed" in refused(moved(in_branch))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"raw_data": b"1234", "dims": [1 << 40, 1 << 20]}, {"raw_data": b"1234", "dims": [99, 99]},
+     {"data_type": 0}],
+)  # fmt: skip
+def test_constants_that_are_not_as_they_say(tmp_path: Path, change: dict[str, Any]) -> None:
+    model = onnx.load(write(tmp_path / "m.onnx"), load_external_data=False)
+    weight = numpy_helper.from_array(np.tile(WEIGHT, (1, 400)), "w")
+    for name, value in change.items():
+        if name == "dims":
+            weight.dims[:] = value
+        else:
+            setattr(weight, name, value)
+    model.graph.initializer[0].CopyFrom(weight)
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    assert "is not a readable ONNX file" in refused(tmp_path / "m.onnx")
+
+
 @pytest.mark.parametrize("content", [b"", b"\xff" * 40, b"no model at all"])
 def test_no_model(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "m.onnx"

@@ -189,6 +189,22 @@ def test_onnx_that_no_run_could_take(models: Any, tmp_path: Path) -> None:
     assert "it is not followed" in refused(model, tmp_path)
 
 
+def test_onnx_that_only_running_it_finds_out(models: Any, tmp_path: Path) -> None:
+    """A constant of one image's size is joined to the features, as vision transformers do."""
+    model = onnx.load(str(models.classifier(tmp_path / "net.onnx")))
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    token = np.ones((1, 8, 1, 1), np.float32)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(token, "token"))
+    at = next(i for i, node in enumerate(model.graph.node) if node.op_type == "Flatten")
+    pooled = model.graph.node[at].input[0]
+    joined = onnx.helper.make_node("Concat", [pooled, "token"], ["both"], axis=2)
+    mean = onnx.helper.make_node("GlobalAveragePool", ["both"], ["mean"])
+    model.graph.node[at].input[0] = "mean"
+    model.graph.node.insert(at, mean)
+    model.graph.node.insert(at, joined)
+    assert "made for 1 images at a time" in refused(model, tmp_path)
+
+
 def test_a_float_tflite_file(models: Any, tmp_path: Path) -> None:
     found = look(str(models.float_tflite(tmp_path / "net.tflite", 1001)), None, None)
     assert (found.source, found.outputs, found.quantized) == ("tflite", 1001, None)

@@ -1,6 +1,7 @@
 """QDQ files of ONNX Runtime's own quantizer come back, as Graph and Plan, to the bit."""
 
 import copy
+import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from pipeline.check.metrics import sqnr_db
 from pipeline.data.preprocess import Preprocess
 from pipeline.errors import StageError
 from pipeline.graph.foreign import Came
 from pipeline.graph.proof import original_logits, pictures
 from pipeline.lower.operators import Lowered
+from pipeline.quant.placement import activation_bounds
 from pipeline.quant.plan import Plan
 from pipeline.quant.plan_from_qdq import plan_from_qdq
 from pipeline.quant.qdq import render_qdq
@@ -151,6 +154,36 @@ def test_the_rendering_is_the_file(quantized: Quantized, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_the_graph_is_the_float_model(quantized: Quantized, kind: str) -> None:
+    """Also where the quantizer dropped a ReLU, because the integers end at 0 anyway."""
+    activations, weights, per_channel, _, _ = KINDS[kind]
+    proto = quantized(activations, weights, per_channel)
+    graph, came, plan = imported(proto)
+    crops = pictures(SIZE)
+    came = dataclasses.replace(came, output="z")
+    expected = original_logits(ir.from_proto(float_model()), came, VIEW, crops, 1)
+    session = make_session(ir.to_proto(graph).SerializeToString(), 1)
+    made = session.run(None, {"input": plan.normalization.apply(crops)})[0]
+    # The weights are rounded, and nothing else is.
+    assert sqnr_db(made, expected) > 25.0
+    kept = [node.op_type for node in graph.graph if node.op_type in ("Relu", "Clip")]
+    assert len(kept) == 3, "as in the float model"
+
+
+def test_an_activation_that_ends_at_six_is_relu6(quantized: Quantized) -> None:
+    proto = quantized("uint8", "uint8")
+    assert not any(node.op_type in ("Relu", "Clip") for node in proto.graph.node)
+    graph, _, _ = imported(changed(proto, "r2_scale", 6 / 255))
+    assert [node.op_type for node in graph.graph if node.op_type in ("Relu", "Clip")] == [
+        "Relu", "Clip", "Relu",
+    ]  # fmt: skip
+    [clip] = [node for node in graph.graph if node.op_type == "Clip"]
+    assert activation_bounds(clip) == (0.0, 6.0)
+    expected, made, _ = both(changed(proto, "r2_scale", 6 / 255), optimize=False)
+    assert np.array_equal(made, expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_it_has_a_tflite_form(quantized: Quantized, lite: Any, kind: str) -> None:
     activations, weights, per_channel, data_type, _ = KINDS[kind]
     proto = quantized(activations, weights, per_channel)
@@ -273,7 +306,7 @@ def test_biases_of_zero_take_their_layers_scale(quantized: Quantized) -> None:
     scale.CopyFrom(numpy_helper.from_array(array * np.float32(7), scale.name))
     expected, made, plan = both(proto, optimize=False)
     assert np.array_equal(made, expected)
-    source = plan.activations["clip1" if "clip1" in plan.activations else "conv2"]
+    source = plan.activations["relu2"]
     weights = plan.weights["conv3_weight"]
     np.testing.assert_allclose(plan.biases["conv3"].scale, source.scale[0] * weights.scale[0])
     other = changed(quantized("uint8", "uint8"), "b3_quantized", [3, 0, 0, 0, 0, 1 << 30])

@@ -153,6 +153,16 @@ def test_the_table(capsys: Any) -> None:
     assert "Nothing was computed" not in text
 
 
+def test_stages_that_took_other_numbers_of_images(capsys: Any) -> None:
+    some = stage("weights", images=128), stage("export", images=128), stage("quantize", images=880)
+    assert (
+        "evaluation images: 128 for weights, export, 880 for quantize; compare drops there, not top-1;"
+        " drops in points"
+    ) in printed(capsys, [TargetResult(None, some)])
+    skipped = replace(stage("export", images=0), artifact=None)
+    assert "no evaluation images;" in printed(capsys, [TargetResult(None, (skipped,))])
+
+
 def test_nothing_computed(capsys: Any) -> None:
     text = printed(capsys, [TargetResult(None, (stage("export", cached=True),))])
     assert "stored" in text

@@ -149,10 +149,11 @@ def flips_sentence(flips: Flips) -> str:
 
 def device_sentence(device: DeviceMeasure) -> str:
     low, high = device.interval
+    lost = _signed(f"{100 * device.gap:.2f}")
     return (
         f"With pictures prepared as the board's own program does it, top-1 is "
         f"{percent(device.device_top1)} instead of {percent(device.model_top1)} on "
-        f"{counted(device.images, 'image')}: {points(device.gap)} points lost to the view, between "
+        f"{counted(device.images, 'image')}: {lost} points lost to the view, between "
         f"{points(low)} and {points(high)}. That is no fault of the conversion and no part of its "
         "verdict."
     )
