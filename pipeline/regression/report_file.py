@@ -1,7 +1,7 @@
 """What the gate reads of a `report.json`, typed. `report/json_report.py` writes it."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -102,7 +102,7 @@ class Report(Read):
     recipe: Name
     target: Name | None
     verdict: str
-    failure: str | None
+    failure: Annotated[str, Field(min_length=1)] | None
     stages: tuple[StagePart, ...] = Field(min_length=1)
     compile: CompilePart | None
     data: DataPart

@@ -314,3 +314,8 @@ def test_the_command(pair: Any, tmp_path: Path) -> None:
     assert (data["schema"], data["a"]["name"]) == (1, "tiny sl1680")
     done = runner.invoke(app, [files[0], str(tmp_path / "none")])
     assert isinstance(done.exception, PipelineError)
+
+
+def test_a_failure_without_words_is_no_report(pair: Any) -> None:
+    with pytest.raises(StageError, match="failure"):
+        pair(lambda report: report.update(failure=""))
