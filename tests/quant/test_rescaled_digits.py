@@ -70,12 +70,11 @@ def quantized(lab: Any, recipe: Path, **options: Any) -> Any:
 def test_ranges_alone(lab: Any, rescaled: Path) -> None:
     """With weights per channel, the activations' ranges are what the rescaling hurts."""
     top1 = {
-        rule: quantized(
-            lab, rescaled, ranges={"rule": rule, "percentile": 99}, bias_correction="none",
-            **PER_CHANNEL,
+        ranges["rule"]: quantized(
+            lab, rescaled, ranges=ranges, bias_correction="none", **PER_CHANNEL
         )["top1"]
-        for rule in ("minmax", "percentile")
-    }  # fmt: skip
+        for ranges in ({"rule": "minmax"}, {"rule": "percentile", "percentile": 99})
+    }
     assert top1["minmax"] < 0.3
     assert top1["percentile"] > 0.6
 
