@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import digest_of_path, publish, write_text
 from pipeline.board.outputs import board_of
+from pipeline.deviation import require_one_deviation
 from pipeline.engine import (
     Job,
     TargetResult,
     initial_settings,
     key_fields,
     preprocess_of,
-    require_one_deviation,
 )
-from pipeline.engine import plan as plan_stages
 from pipeline.engine import run as run_stages
 from pipeline.errors import MissingError, StageError, UsageError
 from pipeline.evaluation.shards import HERE, Engine
+from pipeline.plan_run import plan as plan_stages
 from pipeline.preflight import find_missing, resolve
 from pipeline.process import cores
 from pipeline.recipe_file import RecipeFile, load_recipe

@@ -5,7 +5,7 @@ its result depends on, makes the result where the store has none, runs it on the
 and judges it against the stage before and against the float reference.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from pipeline.artifact import Artifact
 from pipeline.check.result import Check, skipped, with_faults
 from pipeline.data.preprocess import Preprocess
-from pipeline.errors import NoFormError, PipelineError, UsageError
+from pipeline.deviation import require_one_deviation
+from pipeline.errors import NoFormError, PipelineError
 from pipeline.evaluation.deployment_gap import deployment_gap
 from pipeline.evaluation.evaluator import Evaluator
 from pipeline.evaluation.looks import Looks, Outputs
@@ -22,7 +23,6 @@ from pipeline.evaluation.shards import HERE, Engine
 from pipeline.evaluation.stage_check import Made, check_stage
 from pipeline.process import measured, version_of
 from pipeline.progress import Progress
-from pipeline.recipe import Recipe
 from pipeline.recipe_file import RecipeFile
 from pipeline.sources.model_folder import read_description
 from pipeline.stages.stage import Settings, Stage, Work
@@ -101,7 +101,7 @@ def run(
     """
     shared = [stage for stage in job.stages if not stage.per_target]
     own = [stage for stage in job.stages if stage.per_target]
-    state = _State(_settings(job, samples), {}, {}, {})
+    state = _State(known_settings(job, samples), {}, {}, {})
     common: list[StageResult] = []
     for stage in shared:
         state, result = _advance(job, stage, state, samples, store, progress)
@@ -128,7 +128,7 @@ def initial_settings(job: Job) -> Settings:
     return Settings(job.recipe, job.weights, job.recipe.recipe.data.preprocess)
 
 
-def _settings(job: Job, samples: "SampleSets") -> Settings:
+def known_settings(job: Job, samples: "SampleSets") -> Settings:
     """What is known before the first stage, once the images are."""
     from pipeline.data.class_names import own_class_names
 
@@ -290,57 +290,6 @@ def _with_preprocess(job: Job, state: _State) -> Settings:
     return replace(state.settings, preprocess=preprocess)
 
 
-def require_one_deviation(recipe: Recipe, stages: Sequence[Stage], preprocess: Preprocess) -> None:
-    """Refuse, before the long work, what SyNAP could not be given in the end."""
-    folds = recipe.equalize is not None and not recipe.model.comes_quantized
-    for_synap = any(stage.per_target for stage in stages)
-    if for_synap and not folds and len(set(preprocess.std)) > 1:
-        raise UsageError(
-            f"SyNAP knows one deviation for all channels of the input, but std is {list(preprocess.std)}",
-            where=f"model.source: {recipe.model.source}"
-            if recipe.model.comes_quantized
-            else "equalize: null",
-            hint="the stage `equalize` folds them into the first layer of a float model",
-        )
-
-
 def preprocess_of(recipe: RecipeFile, model: Path) -> Preprocess:
     """The recipe's preprocessing, or else the model's own."""
     return recipe.recipe.data.preprocess or read_description(model).preprocess
-
-
-def plan(
-    job: Job,
-    samples: "SampleSets",
-    handover: Handover,
-    store: Store,
-    say: Callable[[str, str], None],
-) -> None:
-    """Say for every stage whether it would run, and which field of its key changed."""
-    settings = _settings(job, samples)
-    digests: dict[str, str] = {}
-    paths: dict[str, Path] = {}
-    for stage in job.stages:
-        for target in job.targets if stage.per_target else (None,):
-            name = stage.name if target is None else f"{stage.name} {target.name}"
-            reason = stage.skip(settings)
-            if reason is not None:
-                say(name, f"skipped: {reason}")
-                continue
-            lacking = [taken for taken in stage.takes if taken not in digests]
-            if lacking:
-                say(name, f"would run: its {lacking[0]} is not made yet")
-                continue
-            mine = (
-                settings if target is None else replace(settings, target=target, handover=handover)
-            )
-            fields = key_fields(stage, mine, digests, samples)
-            entry = store.find(stage.name, fields)
-            if entry is None:
-                say(name, f"would run: {store.difference(stage.name, fields)}")
-                continue
-            say(name, "is in the store")
-            digests |= {result: entry.sha256(file) for result, file in stage.gives.items()}
-            paths |= {result: entry.path(file) for result, file in stage.gives.items()}
-            if settings.preprocess is None:
-                settings = replace(settings, preprocess=preprocess_of(job.recipe, paths["model"]))

@@ -11,9 +11,9 @@ from pipeline.artifact import digest_of_data
 from pipeline.check.result import Check
 from pipeline.command import make_job
 from pipeline.engine import initial_settings, key_fields
-from pipeline.engine import plan as plan_stages
 from pipeline.errors import StageError
 from pipeline.evaluation.evaluator import run_on
+from pipeline.plan_run import plan as plan_stages
 from pipeline.preflight import resolve
 from pipeline.recipe import Checks, Compile
 from pipeline.stages import REFERENCE, STAGES, check_chain, stages_until

@@ -53,10 +53,10 @@ def _forget_half_import() -> None:
 
 
 def _declare() -> None:
-    import torch
+    from torch import library as operators
 
     # FRAGMENT, because it may stand beside a library that defines other operators of this name.
-    open_library: Any = torch.library.Library
+    open_library: Any = operators.Library
     library = open_library("torchvision", "FRAGMENT")
     for schema in _SCHEMAS:
         library.define(schema)

@@ -21,16 +21,16 @@ def call():
         return str(error)
 """
 WORKING = """
-import torch
-library = torch.library.Library("torchvision", "DEF")
+from torch import library as operators
+library = operators.Library("torchvision", "DEF")
 library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 library.impl("nms", lambda dets, scores, iou_threshold: scores, "CPU")
 """
 LACKING = """
-import torch
+from torch import library as operators
 from . import part
-torch.library.register_fake("torchvision::nms", lambda a, b, c: b)
-torch.library.register_fake("torchvision::qnms", lambda a, b, c: b)
+operators.register_fake("torchvision::nms", lambda a, b, c: b)
+operators.register_fake("torchvision::qnms", lambda a, b, c: b)
 """
 CALL_THE_OPERATOR = (
     "import torch; print(torch.ops.torchvision.nms(torch.ones(1, 4), torch.ones(1), 0.5))"
