@@ -3,7 +3,6 @@
 import contextlib
 import os
 import selectors
-import signal
 import subprocess
 import time
 from collections.abc import Sequence
@@ -12,12 +11,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.board.board_error import BoardError
+from pipeline.process_group import end_group, ended_by, kill_group
 
 MAX_OUTPUT = 256 << 20
 """Bytes of output: a hundred times what a batch of a thousand classes gives."""
 _MAX_ERRORS = 1 << 16
 _LOOK_SECONDS = 0.2
-_GRACE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -58,10 +57,10 @@ def call(
     ended = False
     try:
         deadline = time.monotonic() + timeout
-        ended = heard.listen(process, deadline) and _wait(process, deadline)
+        ended = heard.listen(process, deadline) and ended_by(process, deadline)
     finally:
         if not ended:
-            _end_group(process)
+            end_group(process)
         for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):
@@ -91,7 +90,7 @@ class _Heard:
                 ready = selector.select(_LOOK_SECONDS)
                 if not ready and process.poll() is not None:
                     # It is gone, and something it left behind holds the pipes open.
-                    _signal_group(process, signal.SIGKILL)
+                    kill_group(process)
                     return True
                 for key, _ in ready:
                     chunk = os.read(key.fd, 1 << 16)
@@ -109,25 +108,3 @@ class _Heard:
         lines = self.errors.decode("utf-8", errors="replace").splitlines()
         shown = ("".join(c if c.isprintable() else " " for c in line).strip() for line in lines)
         return tuple(line[:300] for line in shown if line)
-
-
-def _wait(process: subprocess.Popen[bytes], deadline: float) -> bool:
-    try:
-        process.wait(max(0.0, deadline - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        return False
-    return True
-
-
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """Ask the group to end, and make it where it does not."""
-    _signal_group(process, signal.SIGTERM)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(_GRACE_SECONDS)
-    _signal_group(process, signal.SIGKILL)
-    process.wait()
-
-
-def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, number)  # of the session it leads

@@ -4,11 +4,9 @@ The program gets a process group of its own. Whatever ends the wait, an error an
 no process of the group is left running.
 """
 
-import contextlib
 import os
 import selectors
 import shlex
-import signal
 import subprocess
 import time
 from collections import deque
@@ -18,13 +16,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.errors import StageError
+from pipeline.process_group import end_group, ended_by, kill_group
 
 TAIL_LINES = 60
 LINE_CHARACTERS = 300
 MAX_LOG = 64 << 20
 """Bytes of output that are kept; a program that says more is let on, unheard."""
 _LOOK_SECONDS = 0.2
-_GRACE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -111,12 +109,12 @@ def _run(
     deadline = time.monotonic() + timeout
     ended = False
     try:
-        ended = _listen(process, deadline, log, lines) and _wait(process, deadline)
+        ended = _listen(process, deadline, log, lines) and ended_by(process, deadline)
     finally:
         if not ended:
             if stop is not None:
                 stop()
-            _end_group(process)
+            end_group(process)
         assert process.stdout is not None, "it was asked for"
         process.stdout.close()
     lines.close()
@@ -137,7 +135,7 @@ def _listen(
                 if process.poll() is None:
                     continue
                 # It is gone, and something it left behind holds the pipe open.
-                _signal_group(process, signal.SIGKILL)
+                kill_group(process)
                 return True
             chunk = os.read(pipe, 1 << 16)
             if not chunk:
@@ -147,25 +145,3 @@ def _listen(
             logged += len(chunk)
             lines.feed(chunk)
     return False
-
-
-def _wait(process: subprocess.Popen[bytes], deadline: float) -> bool:
-    try:
-        process.wait(max(0.0, deadline - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        return False
-    return True
-
-
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """Ask the group to end, and make it where it does not."""
-    _signal_group(process, signal.SIGTERM)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(_GRACE_SECONDS)
-    _signal_group(process, signal.SIGKILL)
-    process.wait()
-
-
-def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, number)  # of the session it leads

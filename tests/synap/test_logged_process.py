@@ -79,7 +79,7 @@ def test_a_signal(tmp_path: Path) -> None:
 def test_the_time_limit_ends_the_whole_group(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.synap.logged_process._GRACE_SECONDS", 0.2)
+    monkeypatch.setattr("pipeline.process_group.GRACE_SECONDS", 0.2)
     code = (
         "import os, signal, subprocess, sys, time\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"

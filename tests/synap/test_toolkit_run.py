@@ -216,7 +216,7 @@ def test_the_time_limit_ends_toolkit_and_container(
     stand_ins: Any, tmp_path: Path, kind: str
 ) -> None:
     stand_ins.fail("hang")
-    stand_ins.monkeypatch.setattr("pipeline.synap.logged_process._GRACE_SECONDS", 0.2)
+    stand_ins.monkeypatch.setattr("pipeline.process_group.GRACE_SECONDS", 0.2)
     with pytest.raises(StageError, match=r"did not finish within 3 s and was stopped") as caught:
         run(stand_ins, kind, tmp_path / "stage", timeout=3.0)
     assert "Waiting for the compiler" in caught.value.what
