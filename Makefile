@@ -10,10 +10,12 @@ CONFIG ?= configs/inception_v4.yaml
 TARGET ?= all
 PIP := $(PY) -m pip install --disable-pip-version-check --quiet $(PIP_ARGS) -c constraints.txt
 
-help:  ## Show this list
-	@echo "make demo [TARGET=all|sl1680|sl1640]       the whole chain on a model trained here"
-	@echo "make convert TARGET=sl1680 [CONFIG=configs/inception_v4.yaml] [WEIGHTS=file] [DATA=folder] [ARGS=...]"
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 43
+help:  ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 17
+	@echo
+	@echo "for demo and convert: TARGET=sl1680|sl1640|all (default: all), ARGS=options of"
+	@echo "'pipeline run'; for convert also CONFIG=recipe ($(CONFIG)),"
+	@echo "WEIGHTS=file, DATA=folder of images"
 
 setup: $(VENV)/.installed  ## Make the environment in .venv (PYTHON=, PIP_ARGS=)
 
@@ -32,15 +34,15 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(PY)
 	$(PIP) -e '.[dev]'
 	@touch $@ $(VENV)/.installed
 
-demo: $(VENV)/.installed  ## Needs no download beyond the packages
+demo: $(VENV)/.installed  ## The whole chain on a model trained here, without a download
 	@$(PY) -m pipeline run configs/inception_v4_digits.yaml --target '$(TARGET)' $(ARGS)
 
-convert: $(VENV)/.installed
+convert: $(VENV)/.installed  ## A model to .synap files, as a recipe says
 	@$(PY) -m pipeline run '$(CONFIG)' --target '$(TARGET)' \
 	  $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(DATA),--data '$(DATA)') $(ARGS)
 
 test: $(VENV)/.installed-dev  ## The quick tests
-	$(PY) -m pytest -q -m 'not slow'
+	$(PY) -m pytest -q -m 'not slow' -n 2 --dist loadfile
 
 test-slow: $(VENV)/.installed-dev  ## The tests on models of full size
 	$(PY) -m pytest -q -m slow
@@ -50,7 +52,7 @@ lint: $(VENV)/.installed-dev  ## ruff and mypy --strict
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
-bench: $(VENV)/.installed  ## Cost of calibration beside others', written to artifacts/bench.json
+bench: $(VENV)/.installed  ## Cost of calibration, to artifacts/bench.json
 	$(PY) -m benchmarks $(ARGS)
 
 clean:  ## Remove results and the store, not the environment

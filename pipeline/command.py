@@ -1,88 +1,39 @@
-"""What the commands do: from their arguments to a job, its run, and what is written and shown."""
+"""What the commands do with a job: its run, and what is written and shown."""
 
-import difflib
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import digest_of_path, publish, write_text
-from pipeline.board.outputs import board_of
-from pipeline.deviation import require_one_deviation
 from pipeline.engine import (
-    Job,
     TargetResult,
     initial_settings,
     key_fields,
     preprocess_of,
 )
 from pipeline.engine import run as run_stages
-from pipeline.errors import MissingError, StageError, UsageError
-from pipeline.evaluation.shards import HERE, Engine
+from pipeline.errors import MissingError, StageError
+from pipeline.job import Job
+from pipeline.plan_run import StagePlan
 from pipeline.plan_run import plan as plan_stages
-from pipeline.preflight import find_missing, resolve
-from pipeline.process import cores
-from pipeline.recipe_file import RecipeFile, load_recipe
+from pipeline.preflight import find_missing
+from pipeline.quantities import confidence
+from pipeline.recipe.unused import unused
 from pipeline.report.card import CARD, write_card
 from pipeline.report.html.write import write_report
 from pipeline.report.json_report import build_report
 from pipeline.report.terminal import Terminal, print_results
-from pipeline.stages import chain_of, compile, stages_until
-from pipeline.stages.stage import Stage
+from pipeline.stages import compile
 from pipeline.store import Store
 from pipeline.synap.handover import CPU_NOTICE, Handover, decide_handover
 from pipeline.system_errors import system_errors_explained
-from pipeline.targets import load_target, target_names
 
 if TYPE_CHECKING:
     from pipeline.data.draw import SampleSets
 
+_SHOWN = {"verdicts", "report"}
+"""Kinds of results that only say or show what was computed."""
 _EXIT = {"PASS": 0, "UNDECIDED": 0, "FAIL": 1, "SKIPPED": 1}
-
-
-def make_job(
-    config: Path,
-    target: str,
-    until: str | None,
-    overrides: Sequence[str],
-    weights: Path | None,
-    data: Path | None,
-    artifacts: Path,
-    threads: int,
-    engine: Engine = HERE,
-) -> Job:
-    """Read the recipe and everything else that the command line names. Raises UsageError."""
-    names = target_names() if target.lower() == "all" else (target,)
-    targets = tuple(load_target(name) for name in names)
-    file = load_recipe(config, overrides)
-    chain = chain_of(file.recipe)
-    _require_stage(until, chain)
-    _read_metafile(file)
-    if file.recipe.device is not None:
-        load_target(file.recipe.device.target)
-        board_of(file.recipe.device, file.folder)
-    stages = stages_until(until, chain)
-    if file.recipe.data.preprocess is not None:
-        require_one_deviation(file.recipe, stages, file.recipe.data.preprocess)
-    return Job(
-        recipe=file,
-        targets=targets,
-        stages=stages,
-        weights=resolve(weights, file.recipe.model.weights, file.folder),
-        data=resolve(data, file.recipe.data.folder, file.folder),
-        artifacts=artifacts.resolve(),
-        threads=threads or cores(),
-        engine=engine,
-    )
-
-
-def _read_metafile(file: RecipeFile) -> None:
-    """Hold a metafile of the user's against the rules before any work."""
-    from pipeline.synap.metafile_read import load_metafile
-
-    options = file.recipe.compile
-    if options.metafile is not None and options.delegate == "npu":
-        load_metafile(file.folder / options.metafile, options.handoff)
 
 
 def run(job: Job, *, strict: bool, as_json: bool) -> int:
@@ -100,6 +51,7 @@ def run(job: Job, *, strict: bool, as_json: bool) -> int:
         with (
             system_errors_explained(f"writing the results to {folder}", job.artifacts),
             store.lock(f"results-{job.recipe.name}-{folder.name}"),
+            terminal.bar(f"results of {folder.name}", 0),
         ):
             bundle = _publish(result, folder)
             write_text(folder / "report.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
@@ -113,7 +65,8 @@ def run(job: Job, *, strict: bool, as_json: bool) -> int:
     if as_json:
         print(json.dumps(reports if len(reports) > 1 else reports[0], indent=1))
     else:
-        print_results(results, bundles, pages, handover.fallback)
+        computed = bool(store.made - _SHOWN)
+        print_results(results, bundles, pages, handover.fallback, computed=computed)
     for result in results:
         if result.failure is not None:
             name = result.target.name if result.target else ""
@@ -142,17 +95,12 @@ def sensitivity(job: Job, images: int, max_drop: float | None) -> dict[str, Any]
     )  # fmt: skip
 
 
-def plan(job: Job) -> list[tuple[str, str]]:
+def plan(job: Job) -> list[StagePlan]:
     """For every stage, whether it would run and why."""
     terminal = Terminal()
     store = Store(job.store_root, terminal.note)
     samples = _draw(job, terminal)
-    rows: list[tuple[str, str]] = []
-    plan_stages(
-        job, samples, decide_handover(job.recipe.recipe.compile), store,
-        lambda name, state: rows.append((name, state)),
-    )  # fmt: skip
-    return rows
+    return list(plan_stages(job, samples, decide_handover(job.recipe.recipe.compile), store))
 
 
 def _prepare(job: Job, store: Store, terminal: Terminal) -> "tuple[SampleSets, Handover]":
@@ -162,7 +110,9 @@ def _prepare(job: Job, store: Store, terminal: Terminal) -> "tuple[SampleSets, H
     if missing:
         raise MissingError(missing)
     samples = _draw(job, terminal)
-    for line in unattainable(job, len(samples.evaluation)):
+    recipe, classes = job.recipe.recipe, samples.evaluation.dataset.class_count
+    said = unused(recipe, handover.delegate, classes)
+    for line in [*unattainable(job, len(samples.evaluation)), *said]:
         terminal.note(line)
     return samples, handover
 
@@ -183,7 +133,7 @@ def unattainable(job: Job, images: int) -> list[str]:
         needed = "no number of images can" if least is None else f"that takes {least} images"
         lines.append(
             f"checks.{stage.name}: {images} evaluation images cannot show a drop within "
-            f"{100 * limit:g} points at {thresholds.confidence:.0%} if none changes; {needed}"
+            f"{100 * limit:g} points at {confidence(thresholds.confidence)} if none changes; {needed}"
         )
     return lines
 
@@ -256,12 +206,3 @@ def _exit_code(result: TargetResult, verdict: str, strict: bool) -> int:
     if result.failure is not None:
         return result.failure.exit_code
     return 1 if strict and verdict == "UNDECIDED" else _EXIT[verdict]
-
-
-def _require_stage(name: str | None, chain: Sequence[Stage]) -> None:
-    known = [stage.name for stage in chain]
-    if name is None or name in known:
-        return
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"stages: {', '.join(known)}"
-    raise UsageError(f"unknown stage {name!r}", where="--until", hint=hint)

@@ -18,9 +18,9 @@ from pipeline.errors import NoFormError, PipelineError
 from pipeline.evaluation.deployment_gap import deployment_gap
 from pipeline.evaluation.evaluator import Evaluator
 from pipeline.evaluation.looks import Looks, Outputs
-from pipeline.evaluation.published_check import held_to_published
-from pipeline.evaluation.shards import HERE, Engine
+from pipeline.evaluation.published_check import check_first_stage
 from pipeline.evaluation.stage_check import Made, check_stage
+from pipeline.job import Job
 from pipeline.process import measured, version_of
 from pipeline.progress import Progress
 from pipeline.recipe_file import RecipeFile
@@ -34,24 +34,6 @@ from pipeline.targets import Target
 if TYPE_CHECKING:
     from pipeline.data.draw import SampleSets
     from pipeline.data.samples import Samples
-
-
-@dataclass(frozen=True)
-class Job:
-    """One call of `run`: what to do, on what."""
-
-    recipe: RecipeFile
-    targets: tuple[Target, ...]
-    stages: tuple[Stage, ...]
-    weights: Path | None
-    data: Path | None
-    artifacts: Path
-    threads: int
-    engine: Engine = HERE
-
-    @property
-    def store_root(self) -> Path:
-        return self.artifacts / ".store"
 
 
 @dataclass(frozen=True)
@@ -104,7 +86,8 @@ def run(
     state = _State(known_settings(job, samples), {}, {}, {})
     common: list[StageResult] = []
     for stage in shared:
-        state, result = _advance(job, stage, state, samples, store, progress)
+        with progress.bar(stage.name, 0):
+            state, result = _advance(job, stage, state, samples, store, progress)
         common.append(result)
     if not own:
         return (TargetResult(None, tuple(common)),)
@@ -115,7 +98,8 @@ def run(
         failure = None
         try:
             for stage in own:
-                ours, result = _advance(job, stage, ours, samples, store, progress)
+                with progress.bar(f"{stage.name} {target.name}", 0):
+                    ours, result = _advance(job, stage, ours, samples, store, progress)
                 results.append(result)
         except PipelineError as error:
             failure = error
@@ -224,13 +208,13 @@ def _judge(
 ) -> tuple[_State, Check]:
     """The verdict on what a stage made, and its logits for the stages behind it."""
     name = made.stage.name
-    outputs, check = check_stage(
-        made, state.settings, state.outputs, _looks(job, samples), evaluator
-    )
+    looks = _looks(job, samples)
     if made.stage is job.stages[0]:
         model = state.results.get("model")
         folder = None if model is None else model[0]
-        check = held_to_published(check, state.settings, folder, samples.evaluation)
+        outputs, check = check_first_stage(made, state.settings, folder, looks, evaluator)
+    else:
+        outputs, check = check_stage(made, state.settings, state.outputs, looks, evaluator)
     runs_here = made.stand_in if isinstance(made.stand_in, Artifact) else made.artifact
     state = replace(state, artifacts={**state.artifacts, name: runs_here})
     if outputs is not None:
@@ -258,7 +242,7 @@ def _gap(
     seen = looks.ends.index(check.images) + 1
     return deployment_gap(
         state.artifacts[runs_here], looks.first(seen), state.outputs[runs_here].first(seen),
-        state.settings, evaluator,
+        state.settings, evaluator, anytime=looks.auto,
     )  # fmt: skip
 
 

@@ -1,39 +1,52 @@
 """What a run would do, stage by stage, without doing it."""
 
-from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
-from pipeline.engine import Job, key_fields, known_settings, preprocess_of
-from pipeline.store import Store
+from pipeline.engine import key_fields, known_settings, preprocess_of
+from pipeline.job import Job
+from pipeline.store import Change, Store
 from pipeline.synap.handover import Handover
 
 if TYPE_CHECKING:
     from pipeline.data.draw import SampleSets
 
+_WORDS = {"run": "would run", "skipped": "skipped", "stored": "is in the store"}
 
-def plan(
-    job: Job,
-    samples: "SampleSets",
-    handover: Handover,
-    store: Store,
-    say: Callable[[str, str], None],
-) -> None:
-    """Say for every stage whether it would run, and which field of its key changed."""
+
+@dataclass(frozen=True)
+class StagePlan:
+    """What would become of a stage, and why."""
+
+    stage: str
+    """With its target, where it has one: `compile sl1680`."""
+    state: Literal["run", "stored", "skipped"]
+    reason: str = ""
+    changed: tuple[Change, ...] = ()
+    """Where it would run: how its key differs from that of the nearest result in the store."""
+
+    def __str__(self) -> str:
+        return f"{_WORDS[self.state]}: {self.reason}" if self.reason else _WORDS[self.state]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def plan(job: Job, samples: "SampleSets", handover: Handover, store: Store) -> Iterator[StagePlan]:
+    """For every stage whether it would run, and which fields of its key changed."""
     settings = known_settings(job, samples)
     digests: dict[str, str] = {}
-    paths: dict[str, Path] = {}
     for stage in job.stages:
         for target in job.targets if stage.per_target else (None,):
             name = stage.name if target is None else f"{stage.name} {target.name}"
             reason = stage.skip(settings)
             if reason is not None:
-                say(name, f"skipped: {reason}")
+                yield StagePlan(name, "skipped", reason)
                 continue
             lacking = [taken for taken in stage.takes if taken not in digests]
             if lacking:
-                say(name, f"would run: its {lacking[0]} is not made yet")
+                yield StagePlan(name, "run", f"its {lacking[0]} is not made yet")
                 continue
             mine = (
                 settings if target is None else replace(settings, target=target, handover=handover)
@@ -41,10 +54,13 @@ def plan(
             fields = key_fields(stage, mine, digests, samples)
             entry = store.find(stage.name, fields)
             if entry is None:
-                say(name, f"would run: {store.difference(stage.name, fields)}")
+                changes = store.changes(stage.name, fields)
+                yield StagePlan(
+                    name, "run", store.difference(stage.name, fields), tuple(changes or ())
+                )
                 continue
-            say(name, "is in the store")
+            yield StagePlan(name, "stored")
             digests |= {result: entry.sha256(file) for result, file in stage.gives.items()}
-            paths |= {result: entry.path(file) for result, file in stage.gives.items()}
             if settings.preprocess is None:
-                settings = replace(settings, preprocess=preprocess_of(job.recipe, paths["model"]))
+                model = entry.path(stage.gives["model"])
+                settings = replace(settings, preprocess=preprocess_of(job.recipe, model))

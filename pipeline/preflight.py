@@ -4,9 +4,9 @@ import shutil
 from pathlib import Path
 
 from pipeline.data.datasets import dataset_missing
-from pipeline.engine import Job
 from pipeline.errors import Missing
 from pipeline.evaluation.shards import engine_missing
+from pipeline.job import Job
 from pipeline.stages.stage import Settings
 from pipeline.synap.handover import Handover
 
@@ -47,10 +47,3 @@ def _disk(folder: Path) -> Missing | None:
         f"room on the disk: {free / 2**30:.1f} GiB free in {folder}, {DISK_BYTES / 2**30:.0f} needed",
         "make room, or put the results elsewhere with --artifacts FOLDER",
     )
-
-
-def resolve(given: Path | None, recipe_value: str | None, folder: Path) -> Path | None:
-    """A path by option, which is relative to here, or else by recipe, relative to the recipe."""
-    if given is not None:
-        return given
-    return None if recipe_value is None else folder / recipe_value

@@ -16,7 +16,8 @@ class Progress(Protocol):
     """Given to everything that may take long; the terminal's and the silent one implement it."""
 
     def bar(self, text: str, total: float) -> AbstractContextManager[Bar]:
-        """A context manager that shows a bar of `total` units while its body runs."""
+        """A context manager that shows a bar of `total` units while its body runs; 0 where nobody
+        knows how many there are. One within another is a part of its work."""
 
     def note(self, text: str) -> None:
         """Say one thing a user should know (a download, an image that was left out)."""

@@ -41,8 +41,17 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> RecipeFile:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UsageError("there is no such recipe", where=str(path), hint=_near(path)) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot be read: {error}", where=str(path)) from None
+    except IsADirectoryError:
+        raise UsageError(
+            "this is a folder, not a recipe", where=str(path), hint=_listed(path)
+        ) from None
+    except OSError as error:
+        raise UsageError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    except UnicodeDecodeError:
+        raise UsageError(
+            "this is not UTF-8 text, so no recipe", where=str(path),
+            hint="a model file goes to `pipeline init`, which writes a recipe for it",
+        ) from None  # fmt: skip
     places: Places = {}
     data = _parse(text, str(path), places)
     for override in overrides:
@@ -59,7 +68,12 @@ def _near(path: Path) -> str:
     close = difflib.get_close_matches(path.name, beside, n=1)
     if close:
         return f"did you mean {path.parent / close[0]}?"
-    return f"recipes in {path.parent}: {', '.join(beside)}" if beside else ""
+    return _listed(path.parent)
+
+
+def _listed(folder: Path) -> str:
+    names = sorted(p.name for p in folder.glob("*.yaml")) if folder.is_dir() else []
+    return f"recipes in {folder}: {', '.join(names)}" if names else ""
 
 
 def _parse(text: str, name: str, places: Places) -> dict[str, Any]:

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.data.preprocess import Preprocess
-from pipeline.engine import Job, initial_settings
+from pipeline.engine import initial_settings
 from pipeline.errors import UsageError
+from pipeline.job import Job
 from pipeline.progress import Progress
 from pipeline.recipe import Quantize, Ranges
 from pipeline.stages.stage import Settings, Work

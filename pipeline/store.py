@@ -41,6 +41,18 @@ class Entry:
         return int(self.about["files"][name]["bytes"])
 
 
+@dataclass(frozen=True)
+class Change:
+    """A field of a key that differs from that of another entry; None where one has no such field."""
+
+    field: str
+    old: Any
+    new: Any
+
+    def __str__(self) -> str:
+        return f"{self.field}: {_shown(self.old)} -> {_shown(self.new)}"
+
+
 class Store:
     """Finds and makes entries. `say` is told what a user should know (waiting, damage)."""
 
@@ -48,6 +60,8 @@ class Store:
         self.root = root
         self._tell = say
         self._told: set[str] = set()
+        self.made: set[str] = set()
+        """Of which kinds something was made, not found."""
 
     def find(self, kind: str, fields: Mapping[str, Any]) -> Entry | None:
         """The entry for these key fields, if it is there and undamaged."""
@@ -100,11 +114,19 @@ class Store:
             except BaseException:
                 shutil.rmtree(partial, ignore_errors=True)
                 raise
+        self.made.add(kind)
         return Entry(folder, fields, record, cached=False)
 
     def difference(self, kind: str, fields: Mapping[str, Any]) -> str:
-        """Why there is no entry: the fields that differ from the nearest entry of this kind."""
-        changes: list[str] | None = None
+        """Why there is no entry, in words."""
+        changes = self.changes(kind, fields)
+        if changes is None:
+            return "never made before"
+        return "; ".join(map(str, changes[:4])) or "the stored result was damaged"
+
+    def changes(self, kind: str, fields: Mapping[str, Any]) -> list[Change] | None:
+        """The fields that differ from the nearest entry of this kind; None where there is none."""
+        changes: list[Change] | None = None
         for path in (self.root / kind).glob("*/entry.json"):
             try:
                 record = _read_record(path.parent) or {"fields": {}}
@@ -113,9 +135,7 @@ class Store:
             candidate = _changes(record["fields"], fields)
             if changes is None or len(candidate) < len(changes):
                 changes = candidate
-        if changes is None:
-            return "never made before"
-        return "; ".join(changes[:4]) or "the stored result was damaged"
+        return changes
 
     def lock(self, name: str) -> AbstractContextManager[None]:
         """Hold a lock by name, for work outside the store's own entries."""
@@ -204,10 +224,10 @@ def _flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
     before, after = _flatten(old), _flatten(new)
     return [
-        f"{key}: {_shown(before.get(key))} -> {_shown(after.get(key))}"
+        Change(key, before.get(key), after.get(key))
         for key in sorted(before.keys() | after.keys())
         if before.get(key) != after.get(key)
     ]

@@ -122,10 +122,11 @@ class Setting:
         return call(self.command("run", "--threads", "2", *words, **options))
 
     def plan(self, *words: str) -> dict[str, str]:
-        """`pipeline plan`, by stage."""
+        """`pipeline plan`, by stage, in the words that it has for people."""
         done = call(self.command("plan", "--json", *words))
         assert done.code == 0, done.err
-        return {row["stage"]: row["state"] for row in done.json}
+        words = {"run": "would run: ", "skipped": "skipped: ", "stored": "is in the store"}
+        return {row["stage"]: words[row["state"]] + row["reason"] for row in done.json}
 
 
 def environment(**changes: str) -> dict[str, str]:

@@ -52,6 +52,31 @@ def loaded(lab: Any) -> Callable[..., set[str]]:
     return run
 
 
+# Help
+
+
+def commands() -> dict[str, Any]:
+    import typer
+
+    from pipeline.cli import app
+
+    found: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    return found
+
+
+@pytest.mark.parametrize("name", commands())
+def test_help_explains_everything_and_gives_examples(pipeline: Any, name: str) -> None:
+    command = commands()[name]
+    assert [p.name for p in command.params if not getattr(p, "help", "")] == []
+    done = pipeline(name, "--help", COLUMNS="80")
+    assert done.code == 0
+    assert max(map(len, done.out.splitlines())) <= 80
+    examples = re.findall(rf"^  pipeline {name}([^>\n]*)", done.out, re.MULTILINE)
+    assert examples
+    for example in examples:
+        command.make_context(name, shlex.split(example))  # raises for what it does not know
+
+
 # What is imported
 
 
@@ -192,6 +217,15 @@ def test_a_second_run_computes_nothing_and_says_so(made: Any) -> None:
     assert set(made.plan().values()) == {"is in the store"}
 
 
+def test_evaluating_what_is_stored_on_new_images_is_computing(made: Any) -> None:
+    options = ["--set", "data.evaluation.images=50", "--set", "data.evaluation.at_least=50"]
+    done = made.run(*options)
+    assert done.code == 0, done.err
+    assert len(re.findall(r" stored *$", done.out, re.MULTILINE)) == len(ROWS)
+    assert "Nothing was computed" not in done.out
+    assert "Nothing was computed" in made.run(*options).out
+
+
 def test_a_lost_result_is_put_back(made: Any) -> None:
     folder = made.artifacts / "tiny" / "sl1640"
     content = (folder / "model.synap").read_bytes()
@@ -249,6 +283,26 @@ def test_a_plan_of_nothing(fresh: Any) -> None:
     assert plan.pop("weights") == "would run: never made before"
     for state in plan.values():
         assert re.fullmatch(r"would run: its \w+ is not made yet", state)
+
+
+def test_a_plan_for_machines(made: Any, lab: Any) -> None:
+    options = ["--json", "--set", "quantize.ranges={rule: percentile, percentile: 99.9}"]
+    done = lab.call(made.command("plan", *options))
+    assert done.code == 0, done.err
+    rows = {row["stage"]: row for row in done.json}
+    assert list(rows) == ROWS
+    assert all(set(row) == {"stage", "state", "reason", "changed"} for row in done.json)
+    assert rows["export"] == {"stage": "export", "state": "stored", "reason": "", "changed": []}
+    changed = {change["field"]: change for change in rows["quantize"]["changed"]}
+    assert changed["options.quantize.ranges.percentile"] == {
+        "field": "options.quantize.ranges.percentile", "old": 99.99, "new": 99.9,
+    }  # fmt: skip
+    assert rows["quantize"]["state"] == rows["lower"]["state"] == "run"
+    assert (rows["lower"]["reason"], rows["lower"]["changed"]) == ("its base is not made yet", [])
+    done = lab.call(made.command("plan", "--json", "--set", "quantize.data_type=int16",
+                                 "--set", "quantize.scheme=dynamic_fixed_point"))  # fmt: skip
+    (lower,) = (row for row in done.json if row["stage"] == "lower")
+    assert lower["state"] == "skipped" and "int16" in lower["reason"]
 
 
 def test_a_plan_for_people(made: Any, lab: Any) -> None:
@@ -310,16 +364,16 @@ def test_a_limit_that_the_images_cannot_show_is_said_before_the_run(made: Any) -
         "--set", "checks.compile.max_top1_drop=0.005", "--set", "checks.compile.confidence=0.95"
     )
     assert (
-        "checks.compile: 60 evaluation images cannot show a drop within 0.5 points at 95% if "
+        "checks.compile: 60 evaluation images cannot show a drop within 0.5 points at 95 % if "
         "none changes; that takes 539 images" in words(done.err)
     )
     assert "cannot show" not in made.run().err
 
 
 def test_a_required_check_that_was_skipped(made: Any) -> None:
-    done = made.run("--set", "checks.weights.max_logit_error=1.0")
+    done = made.run("--set", "checks.compile.max_latency_ms=20")
     assert (done.code, made.report()["verdict"]) == (1, "SKIPPED")
-    assert "weights: SKIPPED: there is no stage before to compare logits with" in done.out
+    assert "compile sl1680: SKIPPED: no board measured the latency" in done.out
 
 
 def test_a_check_without_threshold_is_only_reported(made: Any) -> None:
@@ -479,6 +533,9 @@ def test_weights_need_not_be_there_again(made: Any, tmp_path: Path, lab: Any) ->
         (["run", "RECIPE", "--threads", "many"], "--threads"),
         (["evaluate", "m.pb", "--data", "."], "cannot evaluate m.pb known: .onnx, .tflite, .synap"),
         (["evaluate", "m.onnx"], "Missing option"),
+        (["sensitivity", "RECIPE"], "the recipe has none"),
+        (["sensitivity", "RECIPE", "--max-drop", "5"], "--max-drop"),
+        (["subset", "--dataset", "digits", "--images", "5", "--output", "."], "--output"),
     ],
 )  # fmt: skip
 def test_a_wrong_command_line(

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -95,6 +96,14 @@ def test_what_ci_runs_is_what_the_readme_says() -> None:
     assert set(script) >= BY_CI
 
 
+def test_make_help_names_every_target_once() -> None:
+    done = subprocess.run(["make", "help"], cwd=ROOT, text=True, capture_output=True, check=True)
+    listed = re.findall(r"^make (\S+) +\S", done.stdout, re.MULTILINE)
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert listed == targets
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
 def test_no_command_is_forgotten() -> None:
     tested = BY_CI | SLOW
     for command in COMMANDS:
@@ -134,6 +143,30 @@ def test_an_own_model_is_converted(own_files: Path, tmp_path: Path) -> None:
     assert "model.synap  (CPU bundle, not an NPU build)" in result.stdout, result.stderr
     for target in ("sl1640", "sl1680"):
         assert (tmp_path / "mobilenet_v2_sample" / target / "model.synap").is_file()
+
+
+def form(text: str) -> list[str]:
+    """The lines with placeholders for numbers, with their units, and without the folders of files."""
+    text = re.sub(r"\S*/(sl16\d0/)", r"\1", text)
+    text = re.sub(r"[+-]?\d+(\.\d+)?(e-?\d+)?", "N", re.sub(" +", " ", text))
+    text = re.sub(r" N [Mk]B (N s|N min|stored) *$", " SIZE TIME", text, flags=re.MULTILINE)
+    return text.splitlines()
+
+
+def test_the_readme_shows_what_a_run_prints(made: Any, lab: Any, tmp_path: Path) -> None:
+    """The same stages of a small model, also without the toolkit. What this test notices is another
+    wording or form: then run `make demo`, and put what it prints into the README."""
+    readme = (ROOT / "README.md").read_text()
+    (shown,) = re.findall(
+        r"<!-- demo output -->\n```\n(.*?)```\n<!-- end of demo output -->", readme, re.DOTALL
+    )
+    (tmp_path / "empty").mkdir()
+    words = ["--set", "compile.delegate=npu", "--set", "compile.if_toolkit_missing=cpu"]
+    done = lab.call(made.command("run", *words), PATH=str(tmp_path / "empty"))
+    assert done.code == 0, done.err
+    printed, expected = form(done.out), form(shown)
+    for line, pattern in zip(printed, expected, strict=True):
+        assert re.fullmatch(re.escape(pattern).replace("…", ".*"), line), (pattern, line)
 
 
 QUICK = [c for c in COMMANDS if c.startswith(".venv/bin/python") and c not in SLOW]

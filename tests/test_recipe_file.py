@@ -237,10 +237,10 @@ def test_options_for_the_wrong_source(tmp_path: Path) -> None:
         ("schema: 1\nmodel: !!str {a: b}\n", "some.yaml:2: not plain YAML: "),
         ("schema: 1\nschema: 1\n", "some.yaml:2: schema is given twice"),
         ("schema: 1\nmodel:\n  name: a\n  name: b\n", "some.yaml:4: model.name is given twice"),
-        (b"schema: 1\nmodel: \xe4\n", "some.yaml: cannot be read: "),
+        (b"schema: 1\nmodel: \xe4\n", "some.yaml: this is not UTF-8 text"),
         (b"schema: 1\nmodel: \x00\n", "some.yaml: not YAML: "),
-        (b"\xff\xfe\x00\x01", "some.yaml: cannot be read: "),
-        (b"\x89PNG\r\n\x1a\n\x00\x00", "some.yaml: cannot be read: "),
+        (b"\xff\xfe\x00\x01", "some.yaml: this is not UTF-8 text"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00", "some.yaml: this is not UTF-8 text"),
     ],
 )
 def test_what_is_no_recipe(tmp_path: Path, text: str | bytes, expected: str) -> None:
@@ -275,7 +275,7 @@ def test_no_such_file(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_no_recipe(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="this is a folder"):
         load_recipe(tmp_path)
 
 

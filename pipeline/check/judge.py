@@ -15,7 +15,13 @@ from pipeline.check.metrics import (
     sqnr_db,
 )
 from pipeline.check.result import Check, Evidence, Verdict
+from pipeline.quantities import confidence, percent
 from pipeline.recipe import Thresholds
+
+TOO_GOOD = (
+    "the quantized model is better than the float one by more than chance and the limit explain: "
+    "check the float reference, which may lack an activation"
+)
 
 
 def judge(
@@ -105,8 +111,8 @@ def _verdict(
         findings.append(
             (
                 "PASS" if held else "FAIL",
-                f"top-1 {_percent(top1)} is {'at least' if held else 'below'} "
-                f"{_percent(thresholds.min_top1)}",
+                f"top-1 {percent(top1)} is {'at least' if held else 'below'} "
+                f"{percent(thresholds.min_top1)}",
             )
         )
     if thresholds.max_logit_error is not None:
@@ -123,7 +129,14 @@ def _verdict(
         )
     order: dict[Verdict, int] = {"FAIL": 0, "SKIPPED": 1, "UNDECIDED": 2, "PASS": 3}
     worst = min((verdict for verdict, _ in findings), key=order.__getitem__)
-    return worst, "; ".join(reason for verdict, reason in findings if verdict == worst)
+    reasons = [reason for verdict, reason in findings if verdict == worst]
+    return worst, "; ".join([*reasons, *_caution(interval, thresholds.max_top1_drop)])
+
+
+def _caution(interval: tuple[float, float] | None, limit: float | None) -> list[str]:
+    """What is to be said of a gain as large as a loss that would fail. It never fails a check: a
+    better model is what was asked for, but quantization does not make one."""
+    return [TOO_GOOD] if interval and limit is not None and interval[1] < -limit else []
 
 
 def _judge_error(error: float | None, limit: float) -> tuple[Verdict, str]:
@@ -158,7 +171,7 @@ def _judge_drop(
     verdict = decide(interval, limit)
     statement = (
         f"drop {_points(paired.drop)} points, between {_points(interval[0])} and "
-        f"{_points(interval[1])} at {thresholds.confidence:.0%}, limit {_points(limit)}"
+        f"{_points(interval[1])} at {confidence(thresholds.confidence)}, limit {_points(limit)}"
     )
     if anytime:
         statement += f", on {paired.images} images as they came"
@@ -168,10 +181,6 @@ def _judge_drop(
         more = "no number of images" if needed is None else f"about {needed} images"
         statement += f": {paired.images} images do not suffice, {more} would decide"
     return verdict, statement
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.2f} %"
 
 
 def _points(fraction: float) -> str:

@@ -2,7 +2,8 @@
 
 A figure is held against a measurement only where both are of the same thing: the published weights
 as they are, the model's own preprocessing, and images of the very set it was published for, from all
-classes alike. Anything else says nothing about the weights, and the check is SKIPPED with the reason.
+classes alike, with the labels it was published for. Anything else says nothing about the weights, and
+the check is SKIPPED with the reason.
 
 The images are some `n` of the `N` that the figure is about, drawn without looking at the model. The
 number of right answers among them is then hypergeometric, and the score interval (Wilson, "Probable
@@ -13,10 +14,12 @@ within `z * sqrt(p (1 - p) / n * (N - n) / (N - 1))` of it.
 
 import math
 import re
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import NormalDist
 
+from pipeline import quantities
 from pipeline.check.result import Verdict
 from pipeline.data.preprocess import Preprocess
 
@@ -54,7 +57,10 @@ class Circumstances:
     foreign_images: int
     """Evaluation images that are not known to be of the published set (`foreign_images`)."""
     uneven_classes: tuple[str, ...]
-    """What is wrong with the numbers of images by class (`pipeline.data.class_balance`)."""
+    """What is wrong with the numbers of images by class (`pipeline.data.class_balance`), among all
+    that evaluation could have drawn: chance alone leaves classes out of a few thousand images."""
+    other_labels: str | None = None
+    """Why the labels are not those of the published set; None where they are."""
 
 
 def foreign_images(dataset: str, ids: Iterable[str]) -> int:
@@ -83,6 +89,8 @@ def why_not_held(figure: Figure, circumstances: Circumstances) -> str | None:
             f"{circumstances.foreign_images} evaluation images are not called ILSVRC2012_val_*, so "
             "they are not known to be validation images"
         )
+    if circumstances.other_labels is not None:
+        return circumstances.other_labels
     if circumstances.uneven_classes:
         return f"the images do not stand for all classes: {circumstances.uneven_classes[0]}"
     return None
@@ -105,6 +113,20 @@ def published_interval(
     return max(p - half, 0.0), min(p + half, 1.0)
 
 
+def images_to_hold(figure: Figure) -> int:
+    """The fewest images with which the interval is narrow enough for PASS.
+
+    It follows from the figure alone and never from what the model answers, so stopping there is a
+    number fixed beforehand, and the interval keeps its confidence.
+    """
+
+    def narrow(images: int) -> bool:
+        low, high = published_interval(figure, images)
+        return high - low <= 2 * WIDEST
+
+    return 1 + bisect_left(range(1, SET_SIZES[figure.dataset]), True, key=narrow)
+
+
 def judge_published(
     figure: Figure,
     circumstances: Circumstances,
@@ -116,7 +138,7 @@ def judge_published(
 
     FAIL is as surely said of few images as of many; PASS only of enough, else UNDECIDED.
     """
-    stated = f"the published top-1 of {_percent(figure.top1)} ({figure.source})"
+    stated = f"the published top-1 of {quantities.percent(figure.top1)} ({figure.source})"
     reason = why_not_held(figure, circumstances)
     if reason is not None:
         return "SKIPPED", f"{stated} is not held: {reason}"
@@ -125,15 +147,11 @@ def judge_published(
     low, high = published_interval(figure, images, confidence)
     measured = correct / images
     says = (
-        f"top-1 {_percent(measured)} on {images} images, {_percent(low)} to {_percent(high)} "
-        f"expected at {confidence:.0%} from {stated}"
+        f"top-1 {quantities.percent(measured)} on {images} images, {quantities.percent(low)} to {quantities.percent(high)} "
+        f"expected at {quantities.confidence(confidence)} from {stated}"
     )
     if not low <= measured <= high:
         return "FAIL", f"{says}: other weights, preprocessing or labels than published"
     if high - low > 2 * WIDEST:
         return "UNDECIDED", f"{says}: too few images to show a mistake"
     return "PASS", says
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.2f} %"

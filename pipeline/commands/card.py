@@ -13,12 +13,17 @@ def card(
     verify: Annotated[
         bool, typer.Option("--verify", help="Change nothing; hold the card against its artifacts.")
     ] = False,
-    threads: Annotated[int, typer.Option(help="Threads to compute with; 0: all cores.", min=0)] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    threads: Annotated[
+        int, typer.Option(metavar="n", help="Threads to compute with; 0: all cores.", min=0)
+    ] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of lines.")] = False,
 ) -> None:
     """Write the model card of a run's results, or verify it.
 
     With --verify, exit code 1 where the card says what is not so.
+
+    \b
+    pipeline card artifacts/inception_v4_digits/sl1680 --verify
     """
     from pipeline.process import cores
 

@@ -13,10 +13,17 @@ _RUN = "A results folder, artifacts/<recipe>/<target>, or its report.json."
 def compare(
     a: Annotated[Path, typer.Argument(help=_RUN)],
     b: Annotated[Path, typer.Argument(help=_RUN)],
-    html: Annotated[Path | None, typer.Option(help="Write a page to this file.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="file", help="Write a page to this file, too.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Show two runs side by side, and in what they differ. Nothing is judged."""
+    """Show two runs side by side, and in what they differ. Nothing is judged.
+
+    \b
+    pipeline compare artifacts/a/sl1680 artifacts/b/sl1680
+    pipeline compare old/report.json artifacts/a/sl1680 --html both.html
+    """
     from rich.console import Console
 
     from pipeline.report.compare_runs import compare_runs

@@ -21,18 +21,28 @@ from pipeline.commands.options import (
 
 def evaluate(
     file: Annotated[Path, typer.Argument(help="A .onnx, .tflite or .synap file.")],
-    data: Annotated[Path, typer.Option(help="The folder of images.")],
+    data: Annotated[Path, typer.Option(metavar="folder", help="The folder of images.")],
     config: Annotated[
-        Path | None, typer.Option(help="A recipe whose data.preprocess the file needs.")
+        Path | None,
+        typer.Option(
+            metavar="recipe",
+            help="A recipe whose data.preprocess the file needs. Default: what the file declares.",
+        ),
     ] = None,
     dataset: Annotated[
-        str, typer.Option(help="imagenet, imagenetv2, imagenette, folder, npy or digits.")
+        str,
+        typer.Option(
+            metavar="name", help="imagenet, imagenetv2, imagenette, folder, npy or digits."
+        ),
     ] = "imagenet",
-    images: Annotated[int, typer.Option(help="At most this many; 0: all.", min=0)] = 0,
+    images: Annotated[int, typer.Option(metavar="n", help="At most this many; 0: all.", min=0)] = 0,
     label_offset: Annotated[
         int | None,
         typer.Option(
-            help="Outputs before the first class: 1 where there is a background class.", min=0
+            metavar="n",
+            help="Outputs before the first class: 1 where there is a background class. "
+            "Default: the recipe's, or 0.",
+            min=0,
         ),
     ] = None,
     preprocess: Annotated[
@@ -46,9 +56,16 @@ def evaluate(
     workers: Workers = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Measure the accuracy of a model file on labelled images."""
+    """Measure the accuracy of a model file on labelled images.
+
+    \b
+    pipeline evaluate model.onnx --data imagenet/val --config my.yaml
+    pipeline evaluate model.tflite --data photos --dataset folder --json
+    pipeline evaluate model.synap --data imagenet/val --preprocess device
+    """
     from pipeline.evaluate_file import evaluate as measure
     from pipeline.evaluation.shards import Engine
+    from pipeline.quantities import percent
 
     check = measure(
         file, data, config, images, artifacts, threads, label_offset, preprocess.value, dataset,
@@ -57,10 +74,10 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps(check, indent=1))
         return
-    typer.echo(f"{file}: top-1 {100 * check['top1']:.2f} %, top-5 {100 * check['top5']:.2f} %")
+    typer.echo(f"{file}: top-1 {percent(check['top1'])}, top-5 {percent(check['top5'])}")
     typer.echo(f"{check['images']} images, {check['evidence']}")
     if "model_view" in check:
         typer.echo(
             f"as the device prepares them; in the model's own way top-1 is "
-            f"{100 * check['model_view']['top1']:.2f} %, a gap of {100 * check['gap']:.2f} points"
+            f"{percent(check['model_view']['top1'])}, a gap of {100 * check['gap']:.2f} points"
         )

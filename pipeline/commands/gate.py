@@ -16,27 +16,36 @@ def gate(
     report: Annotated[Path, typer.Argument(help="The report.json of a run.")],
     baseline: Annotated[
         Path | None,
-        typer.Option(help="What to compare with. Default: configs/baselines/<recipe>.json."),
+        typer.Option(
+            metavar="file", help="What to compare with. Default: configs/baselines/<recipe>.json."
+        ),
     ] = None,
     accept: Annotated[
         bool, typer.Option("--accept", help="Make this run the baseline of its target.")
     ] = False,
-    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML to this file.")] = None,
-    markdown: Annotated[Path | None, typer.Option(help="Write a summary to this file.")] = None,
+    junit: Annotated[
+        Path | None, typer.Option(metavar="file", help="Write JUnit XML to this file.")
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(metavar="file", help="Write Markdown to this file.")
+    ] = None,
     max_top1_loss: Annotated[
-        float, typer.Option(help="Top-1 that a model may lose, a fraction of the images.")
+        float,
+        typer.Option(metavar="x", help="Top-1 that a model may lose, a fraction of the images."),
     ] = 0.005,
     max_drop_rise: Annotated[
-        float, typer.Option(help="How much the drop may grow, a fraction of the images.")
+        float,
+        typer.Option(metavar="x", help="How much the drop may grow, a fraction of the images."),
     ] = 0.005,
     max_size_ratio: Annotated[
-        float, typer.Option(help="How many times its size a file may have.")
+        float, typer.Option(metavar="x", help="How many times its size a file may have.")
     ] = 1.1,
     max_time_ratio: Annotated[
-        float, typer.Option(help="How many times as long a stage may take.")
+        float, typer.Option(metavar="x", help="How many times as long a stage may take.")
     ] = 2.0,
     max_latency_ratio: Annotated[
-        float, typer.Option(help="How many times as long an image may take on a board.")
+        float,
+        typer.Option(metavar="x", help="How many times as long an image may take on a board."),
     ] = 1.1,
     any_cpu: Annotated[
         bool, typer.Option("--any-cpu", help="Compare integer models across kinds of CPU.")
@@ -44,6 +53,11 @@ def gate(
     as_json: AsJson = False,
 ) -> None:
     """Compare a run with the committed baseline.
+
+    \b
+    pipeline gate artifacts/inception_v4_digits/sl1680/report.json
+    pipeline gate report.json --baseline old.json --junit out.xml
+    pipeline gate report.json --accept
 
     Exit codes: 0 nothing is worse, 1 something is, 2 not comparable, 3 a file is missing or damaged.
     """

@@ -22,11 +22,15 @@ def init(
         ),
     ],
     out: Annotated[
-        Path | None, typer.Option(help="The recipe to write. Default: named after the model, here.")
+        Path | None,
+        typer.Option(metavar="file", help="The recipe to write. Default: <model>.yaml, here."),
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="The folder of images.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="folder", help="The folder of images, if at hand.")
+    ] = None,
     arch: Annotated[
-        str | None, typer.Option(help="timm's name of a weights file's architecture.")
+        str | None,
+        typer.Option(metavar="name", help="timm's name of a weights file's architecture."),
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace a recipe that exists already.")
@@ -38,7 +42,13 @@ def init(
         bool, typer.Option("--json", help="Ask nothing, and print what was found as JSON.")
     ] = False,
 ) -> None:
-    """Look at a model and write a commented recipe for it."""
+    """Look at a model and write a commented recipe for it.
+
+    \b
+    pipeline init model.onnx --data photos
+    pipeline init mobilenetv2_100.ra_in1k --out mobilenet.yaml
+    pipeline init weights.safetensors --arch resnet50 --yes
+    """
     from pipeline.init import init as write_recipe
 
     silent = yes or as_json or not (sys.stdin.isatty() and sys.stdout.isatty())

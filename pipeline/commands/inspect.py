@@ -21,6 +21,10 @@ def inspect(
     """Say what is in a model file or metafile. It is not run.
 
     Exit code 1: a metafile breaks a rule.
+
+    \b
+    pipeline inspect artifacts/inception_v4_digits/sl1680/model.synap
+    pipeline inspect model.tflite --json
     """
     from rich.console import Console
 

@@ -27,14 +27,20 @@ def plan(
     artifacts: ArtifactsFolder = ARTIFACTS,
     as_json: AsJson = False,
 ) -> None:
-    """Say for every stage whether it would run, and why. Nothing is computed."""
-    from pipeline import command
+    """Say for every stage whether it would run, and why. Nothing is computed.
 
-    job = command.make_job(config, target, until, set or (), weights, data, artifacts, 0)
+    \b
+    pipeline plan configs/inception_v4_digits.yaml
+    pipeline plan my.yaml --set quantize.rounding=nearest --json
+    """
+    from pipeline import command
+    from pipeline.job import make_job
+
+    job = make_job(config, target, until, set or (), weights, data, artifacts, 0)
     rows = command.plan(job)
     if as_json:
-        typer.echo(json.dumps([{"stage": name, "state": state} for name, state in rows], indent=1))
+        typer.echo(json.dumps([row.to_json() for row in rows], indent=1))
         return
-    width = max(len(name) for name, _ in rows)
-    for name, state in rows:
-        typer.echo(f"{name:<{width}}  {state}")
+    width = max(len(row.stage) for row in rows)
+    for row in rows:
+        typer.echo(f"{row.stage:<{width}}  {row}")

@@ -42,12 +42,16 @@ def run(
     """Convert as a recipe says, with a check after every stage.
 
     The .synap files and the reports are in artifacts/<recipe>/<target>.
+
+    \b
+    pipeline run configs/inception_v4_digits.yaml
+    pipeline run configs/inception_v4.yaml --target sl1680 --data imagenet/val
+    pipeline run my.yaml --until quantize --set quantize.data_type=int8
     """
     from pipeline import command
     from pipeline.evaluation.shards import Engine
+    from pipeline.job import make_job
 
     where = Engine(engine.value, scheduler, workers)
-    job = command.make_job(
-        config, target, until, set or (), weights, data, artifacts, threads, where
-    )
+    job = make_job(config, target, until, set or (), weights, data, artifacts, threads, where)
     raise typer.Exit(command.run(job, strict=strict, as_json=as_json))

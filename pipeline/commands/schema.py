@@ -8,10 +8,15 @@ import typer
 
 def schema(
     markdown: Annotated[
-        bool, typer.Option("--markdown", help="Print the reference of recipes instead.")
+        bool,
+        typer.Option("--markdown", help="Print the reference of recipes, docs/recipe.md, instead."),
     ] = False,
 ) -> None:
-    """Print the JSON Schema of recipes, for editors."""
+    """Print the JSON Schema of recipes, for editors.
+
+    \b
+    pipeline schema > recipe.schema.json
+    """
     if markdown:
         from pipeline.recipe.reference import recipe_reference
 

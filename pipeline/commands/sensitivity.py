@@ -19,11 +19,16 @@ from pipeline.commands.options import (
 
 def sensitivity(
     config: Config,
-    images: Annotated[int, typer.Option(help="Selection images to measure on.", min=1)] = 8,
+    images: Annotated[
+        int, typer.Option(metavar="n", help="Selection images to measure on.", min=1)
+    ] = 8,
     max_drop: Annotated[
         float | None,
         typer.Option(
-            help="Propose the fewest int16 layers that keep the drop within this fraction."
+            metavar="fraction",
+            help="Propose the fewest int16 layers that keep the drop within this. Default: none.",
+            min=0.0,
+            max=0.2,
         ),
     ] = None,
     set: Overrides = None,
@@ -33,11 +38,24 @@ def sensitivity(
     threads: Threads = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Find the layers that cost most, and propose int16 for them."""
-    from pipeline import command
-    from pipeline.report.terminal import print_sensitivity
+    """Find the layers that cost most, and propose int16 for them.
 
-    job = command.make_job(config, "all", "quantize", set or (), weights, data, artifacts, threads)
+    \b
+    pipeline sensitivity configs/inception_v4_digits.yaml
+    pipeline sensitivity my.yaml --data photos --max-drop 0.005
+    """
+    from pipeline import command
+    from pipeline.errors import UsageError
+    from pipeline.job import make_job
+    from pipeline.report.sensitivity_view import print_sensitivity
+
+    job = make_job(config, "all", "quantize", set or (), weights, data, artifacts, threads)
+    if job.recipe.recipe.data.selection is None:  # said before the stages are made
+        raise UsageError(
+            "sensitivity is measured on selection images, and the recipe has none",
+            where=str(config),
+            hint="add to its data: selection: {dataset: …, images: 32}",
+        )
     result = command.sensitivity(job, images, max_drop)
     if as_json:
         typer.echo(json.dumps(result, indent=1))

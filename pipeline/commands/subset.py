@@ -5,17 +5,27 @@ from typing import Annotated
 
 import typer
 
-from pipeline.commands.options import ARTIFACTS, ArtifactsFolder, DataFolder, LabelSource
+from pipeline.commands.options import ARTIFACTS, ArtifactsFolder, LabelSource
 
 
 def subset(
     dataset: Annotated[
-        str, typer.Option(help="imagenet, imagenetv2, imagenette, folder, npy or digits.")
+        str,
+        typer.Option(
+            metavar="name", help="imagenet, imagenetv2, imagenette, folder, npy or digits."
+        ),
     ],
-    output: Annotated[Path, typer.Option(help="The manifest to write; an old one is replaced.")],
-    images: Annotated[int, typer.Option(help="How many.", min=1)],
-    seed: Annotated[int, typer.Option(help="Another seed, other images.")] = 0,
-    data: DataFolder = None,
+    output: Annotated[
+        Path,
+        typer.Option(
+            metavar="file", dir_okay=False, help="The manifest to write; an old one is replaced."
+        ),
+    ],
+    images: Annotated[int, typer.Option(metavar="n", help="How many.", min=1)],
+    seed: Annotated[int, typer.Option(metavar="n", help="Another seed, other images.")] = 0,
+    data: Annotated[
+        Path | None, typer.Option(metavar="folder", help="The dataset's images, if not downloaded.")
+    ] = None,
     labels: Annotated[
         LabelSource,
         typer.Option(
@@ -24,7 +34,12 @@ def subset(
     ] = LabelSource.dataset,
     artifacts: ArtifactsFolder = ARTIFACTS,
 ) -> None:
-    """Draw a stratified subset of a dataset and write its manifest."""
+    """Draw a stratified subset of a dataset and write its manifest.
+
+    \b
+    pipeline subset --dataset imagenet --data val --images 1000 --output a.txt
+    pipeline subset --dataset imagenet --labels real --images 1000 --output a.txt
+    """
     from pipeline import command
 
     typer.echo(command.subset(dataset, output, images, seed, data, labels.value, artifacts))

@@ -3,13 +3,14 @@
 from collections import Counter
 from collections.abc import Iterable
 
+from pipeline.data.dataset import Item
 from pipeline.data.samples import Sample
 
 STRONG = 10
 """Times as many images of one class as of another: a model that is good at that class looks good."""
 
 
-def uneven_classes(samples: Iterable[Sample], class_count: int) -> tuple[str, ...]:
+def uneven_classes(samples: Iterable[Sample | Item], class_count: int) -> tuple[str, ...]:
     """What is wrong with the numbers of images by class, in words; empty if nothing.
 
     `class_count` is how many classes the dataset has, with images or without.

@@ -80,6 +80,12 @@ class Imagenet(ImageFiles):
         self.listing()
         return self._notes
 
+    @property
+    def labelled_by_real(self) -> bool:
+        """Whether ReaL labels stand in where no path names a class."""
+        self.listing()
+        return self._truth is not None and self._truth.real
+
     def has_images(self) -> bool:
         """Whether any image is of a known class; stops at the first."""
         return any(label is not None for _, label in self._labelled())

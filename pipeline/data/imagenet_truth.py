@@ -49,8 +49,15 @@ class GroundTruth:
     labels: dict[int, int]
     source: str
     """What they are and where they were found, for the user."""
-    silence: str = "which it does not name"
-    """Why an image may have no label."""
+    real: bool = False
+    """Whether they are ReaL's, and not those of ILSVRC itself."""
+
+    @property
+    def silence(self) -> str:
+        """Why an image may have no label."""
+        if self.real:
+            return "because ReaL gives them no label or several"
+        return "which it does not name"
 
 
 def find_ground_truth(folder: Path) -> GroundTruth:
@@ -65,10 +72,9 @@ def find_ground_truth(folder: Path) -> GroundTruth:
             for path in (place / name, place / DEVKIT / name):
                 if path.is_file():
                     return _plausible(read(path), path)
-    return GroundTruth(single_real_labels(), f"the ReaL labels that timm ships; {_REAL}", _UNSURE)
+    return GroundTruth(single_real_labels(), f"the ReaL labels that timm ships; {_REAL}", real=True)
 
 
-_UNSURE = "because ReaL gives them no label or several"
 _REAL = "accuracies are higher than with the original labels, drops are as good"
 
 
@@ -170,7 +176,7 @@ def _real(path: Path) -> GroundTruth:
             raise StageError(f"image {number} has {row!r:.60}", where=str(path), hint=hint)
         if len(row) == 1:
             labels[number] = row[0]
-    return GroundTruth(labels, f"ReaL labels, those of {path}; {_REAL}", _UNSURE)
+    return GroundTruth(labels, f"ReaL labels, those of {path}; {_REAL}", real=True)
 
 
 _READERS: dict[str, Callable[[Path], GroundTruth]] = {

@@ -156,5 +156,7 @@ def _subset(
         )
     without = len(set(classes)) - len({item.label for item in chosen})
     if without:
-        notes.append(f"{without} classes have no image in it, because there are more than images")
+        notes.append(
+            f"{without} classes have no image in it, because there are fewer images than classes"
+        )
     return Subset(tuple(chosen), source, tuple(notes))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import Artifact
 from pipeline.data.device_view import DeviceView
-from pipeline.evaluation.evaluator import LOGITS, Evaluator
+from pipeline.evaluation.evaluator import LOGITS, Evaluator, right_answers
 from pipeline.stages.stage import Settings
 from pipeline.store import Entry
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pipeline.data.samples import Samples
 
-VERSION = 1
+VERSION = 2
 CONFIDENCE = 0.95
 
 
@@ -31,10 +31,13 @@ def deployment_gap(
     own: Sequence[Entry],
     settings: Settings,
     evaluator: Evaluator,
+    *,
+    anytime: bool,
 ) -> dict[str, Any]:
     """Top-1 of the artifact with pictures as the board prepares them, as JSON data; `own` are its
     logits on the same samples with the model's own preprocessing. `gap` is what is lost, a fraction,
-    and its interval is two-sided, each end at `confidence`."""
+    and its interval is two-sided, each end at `confidence`. `anytime` says that the number of images
+    was not fixed beforehand, so that the interval has to hold at every number."""
     preprocess = settings.model_input
     view = DeviceView(size=preprocess.size, convert=True)
     entry = evaluator.outputs(artifact, samples, preprocess, view)
@@ -45,33 +48,31 @@ def deployment_gap(
         "own": [part.sha256(LOGITS) for part in own],
         "samples": samples.digest,
         "label_offset": offset,
+        "anytime": anytime,
     }
 
     def build(folder: Path) -> Mapping[str, Any]:
-        return {"gap": _compare([entry], own, samples.labels() + offset)}
+        return {"gap": _compare([entry], own, samples.labels() + offset, anytime)}
 
     return dict(evaluator.store.get("gaps", fields, build).about["gap"])
 
 
 def _compare(
-    device: Sequence[Entry], own: Sequence[Entry], labels: "NDArray[np.int64]"
+    device: Sequence[Entry], own: Sequence[Entry], labels: "NDArray[np.int64]", anytime: bool
 ) -> dict[str, Any]:
-    import numpy as np
-
     from pipeline.check.gate import Paired, drop_interval
-    from pipeline.check.metrics import in_top
+    from pipeline.check.sequential import anytime_interval
 
-    def correct(entries: Sequence[Entry]) -> "NDArray[np.bool_]":
-        logits = [np.load(entry.path(LOGITS), allow_pickle=False) for entry in entries]
-        return in_top(np.concatenate(logits), labels, 1)
-
-    theirs, ours = correct(device), correct(own)
+    theirs, ours = right_answers(device, labels), right_answers(own, labels)
     counts = Paired(len(labels), int((ours & ~theirs).sum()), int((theirs & ~ours).sum()))
     return {
         "images": len(labels),
         "top1": float(theirs.mean()),
         "model_top1": float(ours.mean()),
         "gap": counts.drop,
-        "confidence_interval": list(drop_interval(counts, CONFIDENCE)),
+        "confidence_interval": list(
+            (anytime_interval if anytime else drop_interval)(counts, CONFIDENCE)
+        ),
         "confidence": CONFIDENCE,
+        "anytime": anytime,
     }

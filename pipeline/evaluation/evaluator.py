@@ -1,6 +1,6 @@
 """The logits of an artifact on a set of images, computed once and kept in the store."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,6 +72,16 @@ class Evaluator:
             return {}
 
         return self.store.get("outputs", fields, build)
+
+
+def right_answers(entries: Sequence[Entry], labels: "NDArray[np.int64]") -> "NDArray[np.bool_]":
+    """Per image of the stored logits, whether the largest is the label's."""
+    import numpy as np
+
+    from pipeline.check.metrics import in_top
+
+    logits = [np.load(entry.path(LOGITS), allow_pickle=False) for entry in entries]
+    return in_top(np.concatenate(logits), labels, 1)
 
 
 def run_on(

@@ -4,6 +4,7 @@ A fixed number of images is one part. With `images: auto` the parts grow, so tha
 found after the first, and a verdict that needs many images costs at most a quarter more of them.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from pipeline.data.samples import Samples
 
 FIRST = 128
-"""Images of the first part; all that a stage without a limit of drop or top-1 is judged on."""
+"""Images of the first part; all that a stage without a limit of drop or top-1 is judged on, unless a
+published figure is held to it."""
 GROWTH = 1.25
 STEP = 16
 """Parts end at multiples of the batch that models are run on."""
@@ -37,6 +39,10 @@ class Looks:
             ends.append(end)
             end = -(-int(end * GROWTH) // STEP) * STEP
         return (*ends, len(self.samples))
+
+    def parts_with(self, images: int) -> int:
+        """How many parts it takes to have so many images, or all there are."""
+        return 1 + bisect_left(self.ends[:-1], images)
 
     def part(self, index: int) -> "Samples":
         """The images of one part."""

@@ -1,12 +1,28 @@
-"""The first stage's accuracy, held against what the model's makers published, where it can be."""
+"""The check of the first stage: its accuracy is held against what the model's makers published, where
+it can be.
+
+With `images: auto` it then looks at as many images as that takes. What the figure is held to is the
+accuracy on just those: where `min_top1` goes on to more, it stops by what the model answers.
+"""
 
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.check.published import Circumstances, Figure, foreign_images, judge_published
+from pipeline.check.published import (
+    Circumstances,
+    Figure,
+    foreign_images,
+    images_to_hold,
+    judge_published,
+    why_not_held,
+)
 from pipeline.check.result import Check
 from pipeline.data.class_balance import uneven_classes
+from pipeline.data.imagenet import Imagenet
+from pipeline.evaluation.evaluator import Evaluator, right_answers
+from pipeline.evaluation.looks import Looks, Outputs
+from pipeline.evaluation.stage_check import Made, check_stage
 from pipeline.sources.model_folder import ModelDescription, read_description
 from pipeline.stages.stage import Settings
 
@@ -17,37 +33,59 @@ _DATASETS = {"imagenet-1k validation": "imagenet"}
 """The recipe's words for what sources call the datasets of their figures."""
 
 
-def held_to_published(
-    check: Check, settings: Settings, model: Path | None, samples: "Samples"
-) -> Check:
-    """The check with what the published figure says of it, if there is one.
+def check_first_stage(
+    made: Made, settings: Settings, model: Path | None, looks: Looks, evaluator: Evaluator
+) -> tuple[Outputs | None, Check]:
+    """`check_stage`, with what the published figure says of it, if there is one.
 
     `model` is the folder of a model that came with a description. A figure is no threshold of the
     recipe: only a measurement that contradicts it makes the check fail.
     """
     description = None if model is None else read_description(model)
     figure = _figure(settings, description)
-    if figure is None or check.top1 is None:
-        return check
-    own = settings.model_input if description is None else description.preprocess
-    circumstances = Circumstances(
-        dataset=samples.dataset.name,
-        changed_weights=_changed(settings, description),
-        preprocess=settings.model_input,
-        own_preprocess=own,
-        foreign_images=foreign_images(figure.dataset, (item.id for item in samples.items)),
-        uneven_classes=uneven_classes(samples.items, samples.dataset.class_count),
-    )
-    verdict, reason = judge_published(
-        figure, circumstances, check.images, round(check.top1 * check.images)
-    )
+    if figure is None:
+        return check_stage(made, settings, {}, looks, evaluator)
+    circumstances = _circumstances(figure, settings, description, looks.samples)
+    held = why_not_held(figure, circumstances) is None
+    parts = looks.parts_with(images_to_hold(figure)) if held else 1
+    outputs, check = check_stage(made, settings, {}, looks, evaluator, parts)
+    if outputs is None:
+        return outputs, check
+    samples = looks.first(parts)
+    labels = samples.labels() + settings.recipe.recipe.model.label_offset
+    correct = int(right_answers(outputs.first(parts), labels).sum())
+    verdict, reason = judge_published(figure, circumstances, len(samples), correct)
     failed = verdict == "FAIL"
-    return replace(
+    return outputs, replace(
         check,
         published=verdict,
         required=check.required or failed,
         verdict="FAIL" if failed else check.verdict,
         reason=f"{check.reason}; {reason}" if check.required else reason,
+    )
+
+
+def _circumstances(
+    figure: Figure,
+    settings: Settings,
+    description: ModelDescription | None,
+    samples: "Samples",
+) -> Circumstances:
+    dataset = samples.dataset
+    drawn_from = (
+        samples.items if settings.recipe.recipe.data.evaluation.manifest else dataset.listing()
+    )
+    by_real = isinstance(dataset, Imagenet) and dataset.labelled_by_real
+    return Circumstances(
+        dataset=dataset.name,
+        changed_weights=_changed(settings, description),
+        preprocess=settings.model_input,
+        own_preprocess=settings.model_input if description is None else description.preprocess,
+        foreign_images=foreign_images(figure.dataset, (item.id for item in samples.items)),
+        uneven_classes=uneven_classes(drawn_from, dataset.class_count),
+        other_labels="the images have ReaL labels, with which accuracies are higher"
+        if by_real
+        else None,
     )
 
 

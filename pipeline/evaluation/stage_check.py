@@ -35,9 +35,10 @@ def check_stage(
     earlier: Mapping[str, Outputs],
     looks: Looks,
     evaluator: Evaluator,
+    least: int = 1,
 ) -> tuple[Outputs | None, Check]:
-    """The artifact's outputs and the verdict on them; `earlier` are those of the stages before, in
-    their order."""
+    """The artifact's outputs and the verdict on them, which is not asked for before `least` parts;
+    `earlier` are those of the stages before, in their order."""
     stage, board = made.stage, _board(made.stage, settings)
     thresholds: Thresholds = getattr(settings.recipe.recipe.checks, stage.name)
     if board is None and isinstance(made.stand_in, str):
@@ -45,7 +46,7 @@ def check_stage(
     outputs, evidence = _outputs(made, settings, earlier, looks, board, evaluator)
     against = stage.against(settings) or next(reversed([*earlier]), None)
     is_reference = stage.name == REFERENCE
-    for look in range(1, len(looks.ends) + 1):
+    for look in range(least, len(looks.ends) + 1):
         logits = outputs.first(look)
         check = judge_stored(
             evaluator.store,

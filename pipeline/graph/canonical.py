@@ -163,6 +163,6 @@ def _rename(graph: "ir.Graph") -> None:
         value.name = f"{node.name}_{role}"
     for node in graph:
         for index, value in enumerate(node.outputs):
-            value.name = node.name if index == 0 else f"{node.name}_{index}"
+            value.name = node.name if index == 0 else f"{node.name}_output{index}"
     graph.inputs[0].name = "input"
     graph.outputs[0].name = "logits"

@@ -3,14 +3,14 @@
 Rules, in this order:
  1. One input that is no initializer, and one output; initializers that are listed as inputs too are
     not (IR 3). Functions of the model's own are written out.
- 2. A Softmax or LogSoftmax over the classes at the end goes. It keeps their order, but squeezes the
-    logits, by which everything here is measured, into a few steps of 8 bits.
+ 2. It computes what it computes when it is used, not when it is trained (`training_form.py`), and
+    a Softmax at the end goes (`head.py`).
  3. All real numbers are float32 (`precision.py`).
  4. The input is `[batch, 3, size, size]` (`input_side.py`).
  5. Dropouts and Identities go, and the opset is 13 (`opset.py`).
  6. Constants are computed (`constant_folding.py`), the batch is free (`batch_shapes.py`), and a Sum
     is an Add.
- 7. The result is a row of logits `[batch, classes]`.
+ 7. The result is a row of logits `[batch, classes]` (`head.py`).
  8. What a float model does to normalize its input belongs to the preprocessing (`input_side.py`).
  9. Its batch norms and what follows them go into the convolutions (`channel_scales.py`).
 """
@@ -27,9 +27,6 @@ from pipeline.errors import StageError
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-SCORES = ("Softmax", "LogSoftmax")
-PAIR = ("QuantizeLinear", "DequantizeLinear")
-
 
 @dataclass(frozen=True)
 class Came:
@@ -43,6 +40,8 @@ class Came:
     """The tensor that the Graph's logits are: the model's result, or what its last Softmax reads."""
     stripped: str | None
     """The operator that was taken from the end."""
+    kept: str | None
+    """A Softmax or the like near the end that had to stay, with what follows it."""
     precisions: tuple[str, ...]
     """Of its real numbers, beside float32."""
 
@@ -57,19 +56,18 @@ def bring_in(model: "ir.Model", preprocess: Preprocess, where: str) -> Came:
 
     Raises StageError for what cannot have the form.
     """
-    import onnx_ir.passes.common as passes
-
     from pipeline.graph.batch_norm import fold_batch_norms
     from pipeline.graph.canonical import canonicalize
     from pipeline.graph.channel_scales import fold_channel_scales
     from pipeline.graph.file import set_preprocess
+    from pipeline.graph.inference import infer_shapes
     from pipeline.graph.input_side import take_normalization
 
     came = prepare(model, preprocess.size, where)
     with placed(where):
         taken = take_normalization(model.graph, preprocess.normalization)
         fold_batch_norms(model.graph)
-        passes.ShapeInferencePass()(model)
+        infer_shapes(model)
         fold_channel_scales(model.graph)
         canonicalize(model)
     set_preprocess(model, preprocess.with_normalization(taken))
@@ -85,9 +83,12 @@ def prepare(model: "ir.Model", size: int, where: str) -> Came:
     from pipeline.graph.canonical import remove_dropout
     from pipeline.graph.constant_folding import fold_constants
     from pipeline.graph.functions import inline_functions
+    from pipeline.graph.head import flatten_result, strip_scores
+    from pipeline.graph.inference import infer_again, infer_shapes
     from pipeline.graph.input_side import fix_input
     from pipeline.graph.opset import to_opset_13
     from pipeline.graph.precision import to_float32
+    from pipeline.graph.training_form import refuse_training_form
 
     with placed(where):
         inline_functions(model)
@@ -95,27 +96,32 @@ def prepare(model: "ir.Model", size: int, where: str) -> Came:
         passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
         passes.TopologicalSortPass()(model)
         _require_one_of_each(model.graph)
+        refuse_training_form(model.graph)
         remove_dropout(model.graph)
         passes.IdentityEliminationPass()(model)
         passes.RemoveUnusedNodesPass()(model)
-        passes.ShapeInferencePass()(model)
-        stripped = _strip_scores(model)
+        infer_shapes(model)
+        named = {value.name for node in model.graph for value in node.outputs}
+        stripped, kept = strip_scores(model, named)
         output = model.graph.outputs[0].name or ""
         precisions = to_float32(model)
         batch, channels_last = fix_input(model.graph, size, where)
-        _infer_again(model)
+        infer_again(model)
         opset = to_opset_13(model, where)
         fold_constants(model.graph)
         passes.RemoveUnusedNodesPass()(model)
         if not model.graph.inputs[0].uses():
             raise StageError("its output does not depend on its input")
-        _infer_again(model)
+        infer_again(model)
         free_batch(model, batch)
         _sum_to_add(model.graph)
         passes.RemoveUnusedNodesPass()(model)
-        _infer_again(model)
-        _flatten_result(model)
-    return Came(opset, batch, channels_last, output, stripped, precisions)
+        infer_again(model)
+        if kept:  # by now the sizes of what follows are known
+            stripped, kept = strip_scores(model, named)
+            output = output if stripped is None else model.graph.outputs[0].name or ""
+        flatten_result(model)
+    return Came(opset, batch, channels_last, output, stripped, kept, precisions)
 
 
 @contextmanager
@@ -144,16 +150,6 @@ def placed(where: str) -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _infer_again(model: "ir.Model") -> None:
-    """Infer shapes and types anew, from the input alone."""
-    import onnx_ir.passes.common as passes
-
-    for node in model.graph:
-        for output in node.outputs:
-            output.shape = None
-    passes.ShapeInferencePass()(model)
-
-
 def _require_one_of_each(graph: "ir.Graph") -> None:
     """Rule 1."""
     names = [value.name for value in graph.inputs], [value.name for value in graph.outputs]
@@ -165,40 +161,6 @@ def _require_one_of_each(graph: "ir.Graph") -> None:
         )
     if graph.outputs[0].producer() is None:
         raise StageError(f"its output {names[1][0]!r} is not computed from its input")
-
-
-def _strip_scores(model: "ir.Model") -> str | None:
-    """Rule 2; the operator that went."""
-    import onnx_ir.passes.common as passes
-
-    graph = model.graph
-    node = graph.outputs[0].producer()
-    while node is not None and node.op_type in PAIR and node.inputs[0] is not None:
-        node = node.inputs[0].producer()  # a quantized model's scores are quantized
-    if node is None or node.op_type not in SCORES or node.inputs[0] is None:
-        return None
-    logits = node.inputs[0]
-    rank = 2 if logits.shape is None else len(logits.shape)
-    before_13 = model.opset_imports.get("", 0) < 13
-    if node.attributes.get_int("axis", 1 if before_13 else -1) % rank != 1:
-        return None
-    if logits.producer() is None:
-        return None
-    graph.outputs[0] = logits
-    passes.RemoveUnusedNodesPass()(model)
-    return node.op_type
-
-
-def _misfit(model: "ir.Model") -> str:
-    """What shape inference says of a model whose shapes it cannot tell."""
-    import onnx
-    import onnx_ir as ir
-
-    try:
-        onnx.shape_inference.infer_shapes(ir.to_proto(model), check_type=True, strict_mode=True)
-    except (onnx.shape_inference.InferenceError, ValueError) as error:
-        return str(error).strip().splitlines()[0]
-    return f"the shape of the output {model.graph.outputs[0].name!r} cannot be told"
 
 
 def _sum_to_add(graph: "ir.Graph") -> None:
@@ -215,31 +177,3 @@ def _sum_to_add(graph: "ir.Graph") -> None:
         total.type = node.outputs[0].type
         ir.convenience.replace_all_uses_with(node.outputs[0], total, replace_graph_outputs=True)
         graph.remove(node, safe=True)
-
-
-def _flatten_result(model: "ir.Model") -> None:
-    """Rule 7."""
-    import onnx_ir as ir
-    import onnx_ir.passes.common as passes
-
-    graph = model.graph
-    result = graph.outputs[0]
-    shape = None if result.shape is None else list(result.shape)
-    if result.dtype not in (ir.DataType.FLOAT, None):
-        raise StageError(
-            f"its output {result.name!r} is {result.dtype}; logits of real numbers are needed",
-            hint="export the model without the choice of the best class at its end",
-        )
-    if shape is None:
-        raise StageError(f"its operators do not fit together: {_misfit(model)}")
-    if len(shape) < 2 or any(side != 1 for side in shape[2:]):
-        raise StageError(
-            f"its output {result.name!r} has shape {result.shape}; a row of logits for every image "
-            "is needed"
-        )
-    if len(shape) > 2:
-        flatten = ir.node("Flatten", [result], attributes={"axis": 1}, name="flatten logits")
-        flatten.outputs[0].type = result.type
-        graph.append(flatten)
-        graph.outputs[0] = flatten.outputs[0]
-        passes.ShapeInferencePass()(model)

@@ -34,8 +34,23 @@ def load_foreign(path: Path) -> "ir.Model":
         model = _load_with_data(path, found) if found else load_graph(path)
     finally:
         logger.setLevel(level)
+    for node in model.graph:  # so that whoever speaks of it can name it
+        node.name = node.name or next((value.name for value in node.outputs if value.name), "")
     _require_whole(model, where)
+    _drop_unread_inputs(model.graph)
     return model
+
+
+def _drop_unread_inputs(graph: "ir.Graph") -> None:
+    """tf2onnx leaves the constants of Keras' Normalization as inputs that nothing reads any more."""
+    unread = [
+        value
+        for value in graph.inputs
+        if not (value.uses() or value.is_graph_output() or value.name in graph.initializers)
+    ]
+    if len(unread) < len(graph.inputs):
+        for value in unread:
+            graph.inputs.remove(value)
 
 
 def _load_with_data(path: Path, found: dict[str, Path]) -> "ir.Model":

@@ -2,8 +2,9 @@
 
 Rules:
  1. It is float32 `[batch, 3, size, size]`. Free height and width become the recipe's size.
- 2. An NHWC input is taken where the model transposes it first thing, and the Transpose goes; any
-    other NHWC model is refused.
+ 2. An NHWC input is taken where the model transposes it, first thing or behind what normalizes it
+    (Keras' Rescaling and Normalization as tf2onnx writes them), and the Transpose goes; any other NHWC
+    model is refused.
  3. A model that normalizes its input itself, by constants per channel, gives that to the
     preprocessing: `((byte/255 - mean)/std - m) / s` is a normalization with the mean `mean + std m`
     and the deviation `std s`. On the device this costs nothing, as a node it would cost a pass over
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from pipeline.data.preprocess import Normalization
 from pipeline.errors import StageError
 from pipeline.graph.canonical import BATCH
+from pipeline.graph.initializers import add_initializer, fresh_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,6 +46,9 @@ def fix_input(graph: "ir.Graph", size: int, where: str) -> tuple[int | None, boo
         raise StageError(
             f"its input {image.name!r} has shape {image.shape}; an image [N, 3, H, W] is needed",
             where=where,
+            hint="export the model for a batch of images, without what makes the batch inside of it"
+            if image.shape is not None and len(image.shape) == 3
+            else "",
         )
     sides = [side if isinstance(side, int) else None for side in image.shape]
     last = sides[3] == 3 and sides[1] != 3
@@ -76,10 +81,18 @@ def _drop_transposes(graph: "ir.Graph", image: "ir.Value", where: str) -> None:
     """Rule 2."""
     import onnx_ir as ir
 
-    readers = [use.node for use in image.uses()]
-    if not all(
-        node.op_type == "Transpose" and tuple(node.attributes.get_ints("perm", ())) == TO_NCHW
-        for node in readers
+    last, constants = image, []
+    while (step := _shift_or_scale(last)) is not None:
+        constants.append(step)
+        last = step[0].outputs[0]
+    readers = [use.node for use in last.uses()]
+    if (
+        not readers
+        or last.is_graph_output()
+        or not all(
+            node.op_type == "Transpose" and tuple(node.attributes.get_ints("perm", ())) == TO_NCHW
+            for node in readers
+        )
     ):
         raise StageError(
             f"its input {image.name!r} has shape {image.shape}, channels last, and is read so by "
@@ -87,9 +100,32 @@ def _drop_transposes(graph: "ir.Graph", image: "ir.Value", where: str) -> None:
             where=where,
             hint="export the model with channels first: [N, 3, H, W]",
         )
+    for node, place, array in constants:
+        name = fresh_name(graph, f"{node.name}_channels_first")
+        node.replace_input_with(place, add_initializer(graph, name, array))
     for node in readers:
-        ir.convenience.replace_all_uses_with(node.outputs[0], image, replace_graph_outputs=True)
+        ir.convenience.replace_all_uses_with(node.outputs[0], last, replace_graph_outputs=True)
         graph.remove(node, safe=True)
+
+
+def _shift_or_scale(image: "ir.Value") -> "tuple[ir.Node, int, NDArray[np.generic]] | None":
+    """The only node that reads an NHWC image, where it works by a constant for all values or for each
+    channel: the place of the constant, and the constant as NCHW has it."""
+    import numpy as np
+
+    nodes = [use.node for use in image.uses()]
+    if len(nodes) != 1 or nodes[0].op_type not in ("Sub", "Add", "Div", "Mul"):
+        return None
+    place = 1 if nodes[0].inputs[0] is image else 0
+    constant = nodes[0].inputs[place]
+    if constant is None or constant.const_value is None:
+        return None
+    array = np.asarray(constant.const_value.numpy())
+    if array.ndim > 4 or array.shape[-1:] not in ((), (1,), (3,)) or any(
+        side != 1 for side in array.shape[:-1]
+    ):  # fmt: skip
+        return None
+    return nodes[0], place, array.reshape(-1, 1, 1)
 
 
 def take_normalization(graph: "ir.Graph", given: Normalization) -> Normalization:

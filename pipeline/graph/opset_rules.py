@@ -201,7 +201,8 @@ def _part_of_shape(graph: "ir.Graph", node: "ir.Node") -> None:
 
 def _pad_all_axes(graph: "ir.Graph", node: "ir.Node") -> None:
     """Rule 7."""
-    axes, pads = _integers(node, 3), _integers(node, 1)
+    axes = _integers(node, 3)
+    pads = None if axes is None else _integers(node, 1)
     if axes is not None and pads is not None:
         shape = None if node.inputs[0] is None else node.inputs[0].shape
         if shape is None:

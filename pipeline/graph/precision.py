@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 HALVES = ("FLOAT16", "BFLOAT16")
 OTHERS = (*HALVES, "DOUBLE")
+UNRUN = ("BFLOAT16", "DOUBLE")
+"""Precisions in which ONNX Runtime has few operators on CPUs."""
 
 
 def to_float32(model: "ir.Model") -> tuple[str, ...]:
@@ -17,9 +19,37 @@ def to_float32(model: "ir.Model") -> tuple[str, ...]:
 
     Shapes and types of what lies between have to be inferred again afterwards.
     """
+    found = _retype(model.graph)
+    _drop_casts(model.graph)
+    return tuple(sorted(found))
+
+
+def runnable(model: "ir.Model", precisions: tuple[str, ...], where: str) -> "ir.Model":
+    """The model as ONNX Runtime can run it: itself, or where its precisions are such that it has no
+    operators for them, a copy with the same nodes and names in float32. What is then held to such a
+    copy is held to the model but for the rounding of its weights. Raises StageError for a damaged one.
+    """
+    import onnx_ir.passes.common as passes
+
+    from pipeline.graph.foreign import placed
+    from pipeline.graph.inference import infer_shapes
+
+    if set(precisions).isdisjoint(UNRUN):
+        return model
+    copy = model.clone()
+    with placed(where):
+        passes.RemoveInitializersFromInputsPass()(copy)
+        passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(copy)
+        infer_shapes(copy)
+        _retype(copy.graph)
+    return copy
+
+
+def _retype(graph: "ir.Graph") -> set[str]:
+    """Constants, casts and declarations of other precisions as float32; which those were."""
     import onnx_ir as ir
 
-    graph, found = model.graph, set()
+    found = set()
     for value in list(graph.initializers.values()):
         tensor = value.const_value
         if tensor is not None and tensor.dtype.name in OTHERS:
@@ -43,8 +73,7 @@ def to_float32(model: "ir.Model") -> tuple[str, ...]:
         if value.dtype is not None and value.dtype.name in OTHERS:
             found.add(value.dtype.name)
             value.type = ir.TensorType(ir.DataType.FLOAT)
-    _drop_casts(graph)
-    return tuple(sorted(found))
+    return found
 
 
 def _drop_casts(graph: "ir.Graph") -> None:

@@ -32,18 +32,41 @@ def prove(
     threads: int,
     where: str,
 ) -> dict[str, Any]:
-    """Hold the canonical `graph` to the original model; the difference, as details of a stage.
+    """Hold the canonical `graph` to the ONNX model it was made from; the difference, as details of a
+    stage.
 
-    `preprocess` is how the original is fed. Raises StageError where the difference is beyond the
-    tolerance.
+    `preprocess` is how the original is fed. Raises StageError as `require_same` does.
+    """
+    crops = pictures(preprocess.size)
+    expected = original_logits(original, came, preprocess, crops, threads, where=where)
+    tolerance = HALF_TOLERANCE if came.is_half else TOLERANCE
+    return require_same(
+        graph, crops, expected, threads, where, tolerance=tolerance, made_for=came.batch
+    )
+
+
+def require_same(
+    graph: "ir.Model",
+    crops: "NDArray[np.uint8]",
+    expected: "NDArray[np.float32]",
+    threads: int,
+    where: str,
+    *,
+    tolerance: float = TOLERANCE,
+    made_for: int | None = None,
+) -> dict[str, Any]:
+    """The largest difference between a Graph's logits for these crops and those of the model it was
+    made from, as details of a stage.
+
+    The Graph declares its own preprocessing; `made_for` is the batch size that the model was exported
+    for, if it was for one. Raises StageError, which names `where`, where the Graph cannot be run or
+    the difference is beyond the tolerance.
     """
     import numpy as np
 
     from pipeline.graph.file import preprocess_in
     from pipeline.graph.session import session_of
 
-    crops = pictures(preprocess.size)
-    expected = original_logits(original, came, preprocess, crops, threads, where=where)
     if not np.isfinite(expected).all():
         raise StageError("gives logits that are not finite, as it came", where=where)
     session = session_of(graph, threads, where=where)
@@ -53,21 +76,25 @@ def prove(
         together = _run(session, images, where)
     except StageError as failure:
         raise StageError(
-            f"it is made for {came.batch} images at a time, and others cannot be given: {failure.what}"
-            if came.batch
+            f"it is made for {made_for} images at a time, and others cannot be given: {failure.what}"
+            if made_for
             else failure.what,
             where=where,
             hint="export it with a free batch size (in PyTorch: dynamic_axes or dynamic_shapes)",
         ) from failure
+    if single.shape != expected.shape:
+        raise StageError(
+            f"the Graph gives logits of shape {single.shape}, the model {expected.shape}",
+            where=where,
+        )
     largest = float(np.abs(expected).max())
     error = max(float(np.abs(made - expected).max()) for made in (together, single))
-    tolerance = HALF_TOLERANCE if came.is_half else TOLERANCE
     if not error <= tolerance * largest + 1e-6:  # not a number is too much as well
         raise StageError(
-            f"as canonical Graph it gives other logits: one differs by {error:.3g}, and the largest "
-            f"is {largest:.3g}",
+            f"the Graph is not the same function: a logit differs by {error:.3g}, and the largest is "
+            f"{largest:.3g}",
             where=where,
-            hint="this is a fault of the import; the model's operators are to be reported with it",
+            hint="this is a fault of the pipeline; please report it with the model's operators",
         )
     return {"pictures": len(crops), "largest_difference": error, "largest_logit": largest}
 

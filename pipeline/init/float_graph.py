@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from pipeline.data.preprocess import Normalization, Preprocess
 from pipeline.init.npu import GraphFacts, facts_of_graph
 from pipeline.init.view import NORMALIZATIONS
+from pipeline.stages.import_notes import notes_of_end
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -34,23 +35,25 @@ def bring(original: "ir.Model", size: int, where: str) -> FloatGraph:
     its input. Raises StageError for what cannot be brought in, in the words of a run."""
     from pipeline.graph.file import class_count, preprocess_in
     from pipeline.graph.foreign import bring_in
+    from pipeline.graph.precision import runnable
     from pipeline.graph.proof import prove
     from pipeline.process import cores
 
     fed = NORMALIZATIONS["fractions"]
     graph = original.clone()
     came = bring_in(graph, fed_with(fed, size), where)
-    prove(original.clone(), came, fed_with(fed, size), graph, cores(), where)
+    run = runnable(original.clone(), came.precisions, where)
+    prove(run, came, fed_with(fed, size), graph, cores(), where)
     taken = preprocess_in(graph, where).normalization
     feeds, origin = None, ""
     how = "The model normalizes its input itself, so it is fed"
     if _is_of_pictures(taken, fed):
         feeds, origin = fed, f"{how} pixels from 0 to 1."
-    elif _takes_bytes(original, size, where):
+    elif takes(original, NORMALIZATIONS["bytes"], size, where):
         feeds, origin = NORMALIZATIONS["bytes"], f"{how} pixels from 0 to 255."
-    notes = [f"The {came.stripped} at its end is left out: logits are kept."] * bool(came.stripped)
+    notes = tuple(f"The {text}." for text in notes_of_end(came))
     return FloatGraph(
-        class_count(graph, where), facts_of_graph(graph), came.opset, feeds, origin, tuple(notes)
+        class_count(graph, where), facts_of_graph(graph), came.opset, feeds, origin, notes
     )
 
 
@@ -59,12 +62,12 @@ def fed_with(normalization: Normalization, size: int) -> Preprocess:
     return Preprocess.model_validate({"size": size, **normalization.model_dump()})
 
 
-def _takes_bytes(original: "ir.Model", size: int, where: str) -> bool:
-    """Whether bytes become something usual by what the model does first."""
+def takes(original: "ir.Model", fed: Normalization, size: int, where: str) -> bool:
+    """Whether pixels that are fed so become something usual by what the model does first."""
     from pipeline.graph.foreign import prepare
     from pipeline.graph.input_side import take_normalization
 
-    graph, fed = original.clone(), NORMALIZATIONS["bytes"]
+    graph = original.clone()
     prepare(graph, size, where)
     return _is_of_pictures(take_normalization(graph.graph, fed), fed)
 

@@ -1,5 +1,6 @@
 """What a word of the command line is: a model file, by its ending, or a name of timm's."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -41,11 +42,12 @@ def look(model: str, arch: str | None, ask: Ask | None) -> ModelFindings:
         raise UsageError(
             f"says of which architecture a weights file is; {model} is none", where="--arch"
         )
+    if path.is_dir():
+        return _look_at_folders_name(model)
     if kind is None and not path.is_file():
         if "/" in model or path.suffix.lower() in REFUSED:
-            what = "is a folder" if path.is_dir() else "there is no such file"
             hint = "give a model file, or a name of timm's (inception_v4.tf_in1k)"
-            raise StageError(what, where=model, hint=hint)
+            raise StageError("there is no such file", where=model, hint=hint)
         return look_at_name(model)
     if kind is None:
         what, hint = REFUSED.get(
@@ -53,8 +55,23 @@ def look(model: str, arch: str | None, ask: Ask | None) -> ModelFindings:
         )
         raise UsageError(what, where=model, hint=hint)
     if not path.is_file():
-        raise StageError("is a folder" if path.is_dir() else "there is no such file", where=model)
+        raise StageError("there is no such file", where=model, hint="mend the path")
     with system_errors_explained(model, path.parent):
         if kind == "weights":
             return look_at_checkpoint(path, arch, ask)
         return look_at_onnx(path, ask) if kind == "onnx" else look_at_tflite(path, ask)
+
+
+def _look_at_folders_name(model: str) -> ModelFindings:
+    """A model of timm's whose name some folder here has too. Raises UsageError for any other folder."""
+    if "/" not in model:
+        try:
+            return look_at_name(model)
+        except UsageError:
+            pass  # no name of timm's, so the folder was meant
+    raise UsageError(
+        "is a folder, and a model is expected",
+        where=model,
+        hint=f"if it has the images: pipeline init MODEL --data {shlex.quote(model)}, where MODEL is a "
+        f"file ({', '.join(KINDS)}) or a name of timm's (inception_v4.tf_in1k)",
+    )

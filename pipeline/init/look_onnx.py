@@ -8,20 +8,28 @@ from pipeline.errors import StageError
 from pipeline.init.ask import Ask
 from pipeline.init.findings import ModelFindings, View
 from pipeline.init.view import DECLARED, SIZE, completed
+from pipeline.stages.import_notes import notes_of_end
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+
+ONE_DEVIATION = (
+    "SyNAP knows one deviation for all channels of a model that comes quantized: one that was trained "
+    "with ImageNet's three has to be given as a float model."
+)
 
 
 def look_at_onnx(path: Path, ask: Ask | None) -> ModelFindings:
     """Raises StageError for what a run could not take, in the run's words."""
     from pipeline.graph.foreign_file import load_foreign
+    from pipeline.graph.memory import bounded_memory
     from pipeline.quant.qdq_read import is_quantized, refuse_integer_operators
 
-    original = load_foreign(path)
-    refuse_integer_operators(original.graph, str(path))
-    look = _look_at_qdq if is_quantized(original.graph) else _look_at_float
-    return look(original, path, ask)
+    with bounded_memory(path):
+        original = load_foreign(path)
+        refuse_integer_operators(original.graph, str(path))
+        look = _look_at_qdq if is_quantized(original.graph) else _look_at_float
+        return look(original, path, ask)
 
 
 def _look_at_float(original: "ir.Model", path: Path, ask: Ask | None) -> ModelFindings:
@@ -49,13 +57,24 @@ def _look_at_qdq(original: "ir.Model", path: Path, ask: Ask | None) -> ModelFind
     from pipeline.graph.file import class_count
     from pipeline.init.float_graph import fed_with
     from pipeline.init.npu import facts_of_graph
+    from pipeline.init.quantized_input import quantized_feeds
     from pipeline.init.view import IMAGENET
+    from pipeline.process import cores
     from pipeline.quant.plan_from_qdq import plan_from_qdq
+    from pipeline.quant.qdq import render_qdq
+    from pipeline.quant.qdq_proof import prove_qdq
 
     where, size = str(path), _size(original.graph)
     declared, notes = _declared(original, where)
-    graph = original.clone()
-    came, plan = plan_from_qdq(graph, declared or fed_with(IMAGENET, size or SIZE), where)
+    feeds, origin = quantized_feeds(original, size or SIZE, where)
+    graph, fed = original.clone(), declared or fed_with(feeds or IMAGENET, size or SIZE)
+    came, plan = plan_from_qdq(graph, fed, where)
+    rendered = graph.clone()
+    render_qdq(rendered, plan)
+    prove_qdq(original.clone(), came, fed, rendered, plan, cores(), where)
+    notes += [f"The {text}." for text in notes_of_end(came)]
+    if declared is None and feeds is None:
+        notes.append(ONE_DEVIATION)
     outputs = class_count(graph, where)
     return ModelFindings(
         source="quantized-onnx",
@@ -63,7 +82,9 @@ def _look_at_qdq(original: "ir.Model", path: Path, ask: Ask | None) -> ModelFind
         file=path,
         description=f"a quantized ONNX file of opset {came.opset}, {_millions(original)} parameters",
         outputs=outputs,
-        view=View(declared, DECLARED) if declared else completed("", size, None, outputs, ask),
+        view=View(declared, DECLARED)
+        if declared
+        else completed(origin, size, feeds, outputs, ask, one_deviation=True),
         quantized=f"{plan.data_type}, {plan.scheme}, as QDQ",
         npu=facts_of_graph(graph).npu,
         notes=tuple(notes),

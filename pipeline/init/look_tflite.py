@@ -1,7 +1,9 @@
 """Look at a TFLite file, float or quantized: it is read as a run would read it."""
 
+import tempfile
 from pathlib import Path
 
+from pipeline.data.preprocess import Preprocess
 from pipeline.errors import StageError, UsageError
 from pipeline.init.ask import Ask
 from pipeline.init.findings import ModelFindings, View
@@ -12,12 +14,13 @@ def look_at_tflite(path: Path, ask: Ask | None) -> ModelFindings:
     """Raises StageError for what a run could not take, in the run's words."""
     from pipeline.inspect.content import read_content
     from pipeline.inspect.tflite_file import tflite_contents
+    from pipeline.lift.integer_ends import with_integer_ends
 
     content = read_content(path)
     found = tflite_contents(content, str(path)).quantization
     assert found is not None, "TFLite files have one"
     if found.kind == "quantized":
-        return _look_at_quantized(content, found.scheme, path, ask)
+        return _look_at_quantized(with_integer_ends(content, str(path)), found.scheme, path, ask)
     return _look_at_float(content, path, ask)
 
 
@@ -61,7 +64,7 @@ def _look_at_quantized(
 ) -> ModelFindings:
     from pipeline.init.npu import npu_of_tflite
     from pipeline.lift.quantized import read_quantized
-    from pipeline.runners.tflite_declared import own_preprocess, tflite_preprocess
+    from pipeline.runners.tflite_declared import own_preprocess
 
     model = read_quantized(content, str(path))
     size = _square(model.size, str(path))
@@ -70,7 +73,7 @@ def _look_at_quantized(
         view = View(own, DECLARED)
     else:
         try:
-            feeds = tflite_preprocess(path, None, lambda text: None).normalization
+            feeds = _declared(content, path.name).normalization
             origin = "Mean and std are those of the file's metadata or of its input's integers."
         except UsageError as error:
             feeds, origin = None, f"The file {error.what}."
@@ -86,6 +89,16 @@ def _look_at_quantized(
         npu=npu_of_tflite(model.operators),
         notes=tuple(f"Caution: {said}." for said in model.cautions(view.preprocess.normalization)),
     )
+
+
+def _declared(content: bytes, name: str) -> Preprocess:
+    """What a model says that is to run as it is here, not as it is in the user's file."""
+    from pipeline.runners.tflite_declared import tflite_preprocess
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / name
+        file.write_bytes(content)
+        return tflite_preprocess(file, None, lambda text: None)
 
 
 def _square(size: tuple[int, int], where: str) -> int:

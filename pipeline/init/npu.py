@@ -1,10 +1,8 @@
 """What of a model the NPU does not run well, whatever form the model has."""
 
-import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.synap.npu_operators import findings_of_operators, npu_findings
@@ -48,16 +46,9 @@ def facts_of_graph(graph: "ir.Model") -> GraphFacts:
 def facts_of_module(model: "nn.Module", size: int) -> GraphFacts:
     """What a PyTorch classifier shows, as the `export` stage would write it. Raises StageError
     where that cannot be done."""
-    from pipeline.graph.canonical import canonicalize
-    from pipeline.graph.file import load_graph
-    from pipeline.stages.export import trace
+    from pipeline.graph.tracing import graph_of_module
 
-    with tempfile.TemporaryDirectory() as folder:
-        traced = Path(folder) / "traced.onnx"
-        trace(model, size, traced)
-        graph = load_graph(traced)
-    canonicalize(graph)
-    return facts_of_graph(graph)
+    return facts_of_graph(graph_of_module(model, size))
 
 
 def npu_of_tflite(operators: Mapping[str, int]) -> tuple[str, ...]:

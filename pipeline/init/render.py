@@ -83,12 +83,14 @@ def scalar(value: Any) -> str:
     return str(yaml.safe_dump(value)).split("\n")[0]
 
 
-def comment(text: str, indent: int = 0) -> str:
-    """The text as lines of comments, whatever is in it."""
+def comment(text: str, indent: int = 0, bullet: str = "") -> str:
+    """The text as lines of comments, whatever is in it; behind a bullet they stand in line."""
     lead = " " * indent + "# "
     lines = textwrap.wrap(
         printable(text, LONGEST_COMMENT),
         WIDTH - len(lead),
+        initial_indent=bullet,
+        subsequent_indent=" " * len(bullet),
         break_on_hyphens=False,
         break_long_words=False,
     )

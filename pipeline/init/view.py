@@ -36,10 +36,13 @@ def completed(
     normalization: Normalization | None,
     outputs: int,
     ask: Ask | None,
+    *,
+    one_deviation: bool = False,
 ) -> View:
     """A view whose size or normalization may be known (None: not), asked for or guessed otherwise.
 
-    `origin` says who declares what is known, and may be empty.
+    `origin` says who declares what is known, and may be empty; `one_deviation` keeps to what has the
+    same for all channels.
     """
     guessed: list[str] = []
     if size is None:
@@ -47,7 +50,7 @@ def completed(
         size = SIZE if ask is None else ask("Size of its input", str(SIZE), number(int, 1, 4096))
     if normalization is None:
         guessed += _NORMALIZED
-        word = "half" if outputs == BACKGROUND_CLASSES else "imagenet"
+        word = "half" if one_deviation or outputs == BACKGROUND_CLASSES else "imagenet"
         if ask is not None:
             question = f"How it wants pixels ({MEANINGS})"
             word = ask(question, word, one_of(NORMALIZATIONS))

@@ -59,6 +59,12 @@ def lift_hard_swish(lifting: Lifting, operator: Operator) -> "ir.Value":
     return lifting.emit("Mul", operator, [value, gate])
 
 
+def lift_leaky_relu(lifting: Lifting, operator: Operator) -> "ir.Value":
+    """`x` where it is positive, and a part of it where not."""
+    part = float(lifting.options(operator, "LeakyReluOptions").alpha)
+    return lifting.emit("LeakyRelu", operator, [lifting.value(operator, 0)], alpha=part)
+
+
 def lift_softmax(lifting: Lifting, operator: Operator) -> "ir.Value":
     """SOFTMAX over what is stored last."""
     beta = float(lifting.options(operator, "SoftmaxOptions").beta)

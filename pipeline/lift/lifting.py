@@ -74,6 +74,10 @@ class Lifting:
             raise self.refused(operator, f"it has {len(operator.outputs)} results")
         return self.subgraph.tensors[operator.outputs[0]]
 
+    def results(self, operator: Operator) -> list[Tensor]:
+        """All tensors that an operator makes."""
+        return [self.subgraph.tensors[index] for index in operator.outputs]
+
     def value(self, operator: Operator, index: int) -> "ir.Value":
         """An activation that an operator reads."""
         tensor = self.tensor(operator, index)
@@ -109,14 +113,28 @@ class Lifting:
         self, kind: str, operator: Operator, inputs: "Sequence[ir.Value]", **attributes: Any
     ) -> "ir.Value":
         """Append a node and give its result; it is named after what the operator makes."""
+        return self.emit_several(kind, operator, inputs, 1, **attributes)[0]
+
+    def emit_several(
+        self,
+        kind: str,
+        operator: Operator,
+        inputs: "Sequence[ir.Value]",
+        count: int,
+        **attributes: Any,
+    ) -> "list[ir.Value]":
+        """Append a node of `count` results and give them."""
         import onnx_ir as ir
 
-        self._count += 1
         name = self.subgraph.tensors[operator.outputs[0]].name
-        node = ir.node(kind, list(inputs), attributes=attributes, name=f"{name}/{kind}")
-        node.outputs[0].name = f"value{self._count}"
+        node = ir.node(
+            kind, list(inputs), attributes=attributes, num_outputs=count, name=f"{name}/{kind}"
+        )
+        for value in node.outputs:
+            self._count += 1
+            value.name = f"value{self._count}"
         self.graph.append(node)
-        return node.outputs[0]
+        return list(node.outputs)
 
     def store(self, array: "NDArray[Any]") -> "ir.Value":
         """A constant of the Graph, in ONNX's order."""

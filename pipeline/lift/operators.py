@@ -3,19 +3,19 @@
 A new operator is a function and a line in `OPERATORS`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.errors import StageError
-from pipeline.lift import convolution, elementwise, padding, pooling, shapes
+from pipeline.lift import convolution, elementwise, padding, parts, pooling, shapes
 from pipeline.lift.float16 import widen_weights
 from pipeline.lift.lifting import Lifting
-from pipeline.lift.subgraph import ABSENT, Operator, Subgraph, read_subgraph
+from pipeline.lift.subgraph import Operator, Subgraph, read_subgraph
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-OPERATORS: dict[str, Callable[[Lifting, Operator], "ir.Value"]] = {
+OPERATORS: dict[str, Callable[[Lifting, Operator], "ir.Value | Sequence[ir.Value]"]] = {
     "ADD": elementwise.lift_binary,
     "AVERAGE_POOL_2D": pooling.lift_average_pool,
     "CONCATENATION": shapes.lift_concatenation,
@@ -23,6 +23,7 @@ OPERATORS: dict[str, Callable[[Lifting, Operator], "ir.Value"]] = {
     "DEPTHWISE_CONV_2D": convolution.lift_depthwise,
     "FULLY_CONNECTED": convolution.lift_fully_connected,
     "HARD_SWISH": elementwise.lift_hard_swish,
+    "LEAKY_RELU": elementwise.lift_leaky_relu,
     "LOGISTIC": elementwise.lift_activation,
     "MAX_POOL_2D": pooling.lift_max_pool,
     "MEAN": pooling.lift_mean,
@@ -33,10 +34,15 @@ OPERATORS: dict[str, Callable[[Lifting, Operator], "ir.Value"]] = {
     "RELU6": elementwise.lift_activation,
     "RELU_N1_TO_1": elementwise.lift_activation,
     "RESHAPE": shapes.lift_reshape,
+    "SLICE": parts.lift_slice,
     "SOFTMAX": elementwise.lift_softmax,
+    "SPLIT": parts.lift_split,
+    "SPLIT_V": parts.lift_split,
     "SQUEEZE": shapes.lift_reshape,
+    "STRIDED_SLICE": parts.lift_slice,
     "SUB": elementwise.lift_binary,
     "TANH": elementwise.lift_activation,
+    "TRANSPOSE": shapes.lift_transpose,
 }
 
 
@@ -46,6 +52,8 @@ def lift_tflite(content: bytes, where: str) -> "ir.Model":
 
     Raises StageError, naming operator and place, for what has no place in it.
     """
+    import onnx_ir as ir
+
     subgraph = widen_weights(read_subgraph(content, where))
     _require_classifier(subgraph, where)
     needed = _needed(subgraph)
@@ -53,9 +61,13 @@ def lift_tflite(content: bytes, where: str) -> "ir.Model":
     lifting = Lifting(subgraph, where)
     for operator in needed:
         _require_float(lifting, operator)
-        value = OPERATORS[operator.kind](lifting, operator)
-        value = elementwise.lift_fused(lifting, operator, value)
-        lifting.set(lifting.result(operator), value)
+        made = OPERATORS[operator.kind](lifting, operator)
+        if isinstance(made, ir.Value):
+            value = elementwise.lift_fused(lifting, operator, made)
+            lifting.set(lifting.result(operator), value)
+            continue
+        for tensor, value in zip(lifting.results(operator), made, strict=True):
+            lifting.set(tensor, value)
     return lifting.model(subgraph.outputs[0])
 
 
@@ -111,11 +123,8 @@ def _require_known(subgraph: Subgraph, operators: list[Operator], where: str) ->
 
 
 def _require_float(lifting: Lifting, operator: Operator) -> None:
-    """What an operator makes is float32, and so is what it works on."""
-    tensors = [lifting.result(operator)]
-    if operator.inputs and operator.inputs[0] != ABSENT:
-        tensors.append(lifting.tensor(operator, 0))
-    for tensor in tensors:
+    """What an operator makes is float32, and so is what it works on, which others made."""
+    for tensor in lifting.results(operator):
         if tensor.dtype != "float32":
             raise lifting.refused(
                 operator, f"{tensor.name!r} is {tensor.dtype}; a float model is needed"

@@ -6,8 +6,7 @@ import tempfile
 from pathlib import Path
 
 from pipeline.data.preprocess import Preprocess
-from pipeline.errors import StageError
-from pipeline.graph.proof import TOLERANCE, pictures
+from pipeline.graph.proof import pictures, require_same
 
 _OUTPUTS = 8
 """Where a subgraph's vtable says where its outputs are."""
@@ -21,29 +20,16 @@ def prove_same(
 
     Raises StageError where either cannot be run, or where it is too large.
     """
-    import numpy as np
-
+    from pipeline.graph.file import load_graph
     from pipeline.runners import open_runner
 
     crops = pictures(preprocess.size)
-    with tempfile.TemporaryDirectory(dir=graph.parent) as scratch:
+    with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "logits.tflite"
         file.write_bytes(with_output(content, logits))
         theirs = open_runner("tflite", file, preprocess.normalization, threads)(crops)
-    ours = open_runner("onnx", graph, None, threads)(crops)
-    if ours.shape != theirs.shape:
-        raise StageError(
-            f"the Graph gives logits of shape {ours.shape}, LiteRT {theirs.shape}", where=where
-        )
-    difference, largest = float(np.abs(ours - theirs).max()), float(np.abs(theirs).max())
-    if not difference <= TOLERANCE * largest + 1e-6:  # not a number is too much as well
-        raise StageError(
-            f"the Graph is not the same function: a logit differs by {difference:.3g}, and the "
-            f"largest is {largest:.3g}",
-            where=where,
-            hint="this is a fault of the import; please report it with the file",
-        )
-    return difference
+    proof = require_same(load_graph(graph), crops, theirs, threads, where)
+    return float(proof["largest_difference"])
 
 
 def with_output(content: bytes, tensor: int) -> bytes:

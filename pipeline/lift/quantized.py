@@ -12,10 +12,14 @@ from pipeline.inspect.content import Damaged
 from pipeline.inspect.schemes import Grid
 from pipeline.inspect.tflite_model import TfliteTensor, read_tflite
 from pipeline.lift.subgraph import Subgraph, read_subgraph
+from pipeline.quant.input_fit import misfits
 
 INTEGERS = ("uint8", "int8")
-MUCH = 0.1
-"""From which part on of the pictures' values it is said that they are cut off."""
+AGAIN = (
+    "convert it again with supported_ops TFLITE_BUILTINS_INT8, and inference_input_type and "
+    "inference_output_type uint8 or int8; or give the float model"
+)
+"""To who has the model that the file was made of; words of `tf.lite.TFLiteConverter`."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,14 @@ class QuantizedModel:
     operators: Mapping[str, int]
 
     def cautions(self, normalization: Normalization) -> Iterator[str]:
-        """What speaks against this normalization."""
-        yield from self._cut_off(normalization)
+        """What speaks against the file, and against this normalization."""
+        if "SHAPE" in self.operators:
+            yield (
+                "its batch size is free, and SHAPE computes with it, which SyNAP's manual does not "
+                "list; a model of one image, such as Keras makes by batch_size=1, does without"
+            )
+        grid = self.input
+        yield from misfits(grid.dtype, grid.scale[0], grid.zero_point[0], normalization)
         yield from self._next_to_bytes(normalization)
 
     def _next_to_bytes(self, normalization: Normalization) -> Iterator[str]:
@@ -46,22 +56,6 @@ class QuantizedModel:
             yield (
                 "its input is the picture's bytes to within one by data.preprocess; exactly the bytes, "
                 f"as boards copy them, are mean {mean:.6f} and std {deviation:.6f}"
-            )
-
-    def _cut_off(self, normalization: Normalization) -> Iterator[str]:
-        ends = np.iinfo(self.input.dtype)
-        scale, zero_point = self.input.scale[0], self.input.zero_point[0]
-        low, high = ((int(end) - zero_point) * scale for end in (ends.min, ends.max))
-        values = [
-            (byte - mean) / deviation
-            for mean, deviation in zip(normalization.mean, normalization.std, strict=True)
-            for byte in (0.0, 1.0)
-        ]
-        cut = max(low - min(values), max(values) - high)
-        if cut > MUCH * (max(values) - min(values)):
-            yield (
-                f"its input stands for {low:.3g} to {high:.3g}, but data.preprocess gives "
-                f"{min(values):.3g} to {max(values):.3g}, so that much is cut off"
             )
 
 
@@ -104,9 +98,9 @@ def _grid(kind: str, tensor: TfliteTensor, where: str) -> Grid:
     if tensor.dtype not in INTEGERS or grid is None:
         lack = " without a scale" if tensor.dtype in INTEGERS else ""
         raise StageError(
-            f"its {kind} {tensor.name!r} is {tensor.dtype}{lack}; the NPU wants quantized ends",
+            f"its {kind} {tensor.name!r} is {tensor.dtype}{lack}; the NPU wants integers of 8 bits",
             where=where,
-            hint="convert it again with inference_input_type and inference_output_type uint8 or int8",
+            hint=AGAIN,
         )
     ends, scale, zero_point = np.iinfo(tensor.dtype), grid.scale[0], grid.zero_point[0]
     is_grid = 0 < scale < math.inf and ends.min <= zero_point <= ends.max
@@ -127,9 +121,11 @@ def _require_integers(subgraph: Subgraph, where: str) -> None:
                 "is quantized in part only: this makes floats, which the NPU would run up to 100 "
                 "times slower",
                 where=place,
+                hint=AGAIN,
             )
         if operator.kind.startswith(("CUSTOM", "operator ")):
             raise StageError(
                 "is no operator of TFLite's own, so neither LiteRT nor the toolkit knows it",
                 where=place,
+                hint="convert it again without SELECT_TF_OPS and custom operators",
             )

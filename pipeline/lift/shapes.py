@@ -1,4 +1,4 @@
-"""Operators that only move values: RESHAPE, SQUEEZE, CONCATENATION.
+"""Operators that only move values: RESHAPE, SQUEEZE, TRANSPOSE, CONCATENATION.
 
 Between feature maps, which ONNX counts N, C, H, W, and anything else the order of the values
 changes, so a Transpose goes in; it is left out where there are no channels or no pixels to reorder,
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.lift.layout import onnx_axis, onnx_shape
+from pipeline.lift.layout import onnx_axis, onnx_order, onnx_shape
 from pipeline.lift.lifting import Lifting
 from pipeline.lift.subgraph import Operator, Tensor
 from pipeline.lower.layout import TO_NCHW, TO_NHWC, is_order_free
@@ -44,6 +44,16 @@ def lift_reshape(lifting: Lifting, operator: Operator) -> "ir.Value":
     sides = lifting.store(np.array([0, *shape[1:]], np.int64))  # 0 keeps the size of the batch
     value = lifting.emit("Reshape", operator, [value, sides])
     return value if is_free else lifting.emit("Transpose", operator, [value], perm=TO_NCHW)
+
+
+def lift_transpose(lifting: Lifting, operator: Operator) -> "ir.Value":
+    """TRANSPOSE of anything but the batch, which stays in front."""
+    rank = len(lifting.tensor(operator, 0).shape)
+    stored = lifting.constant(operator, 1, np.integer).reshape(-1).tolist()
+    if sorted(stored) != list(range(rank)) or stored[0] != 0:
+        raise lifting.refused(operator, f"it puts {rank} dimensions in the order {stored}")
+    order = [onnx_axis(stored[place], rank) for place in onnx_order(rank)]
+    return lifting.emit("Transpose", operator, [lifting.value(operator, 0)], perm=order)
 
 
 def _is_read_by_weights(lifting: Lifting, rows: Tensor) -> bool:

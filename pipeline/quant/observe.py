@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from pipeline.artifact import atomic_path
 from pipeline.data.preprocess import Normalization
 from pipeline.errors import StageError
+from pipeline.graph.canonical import BATCH
 from pipeline.graph.session import session_of
 from pipeline.quant.histogram import Histogram
 
@@ -144,11 +145,11 @@ def run_watched(
 
 
 def _without_batch_in_front(session: "onnxruntime.InferenceSession") -> set[str]:
-    """Outputs of unknown rank, or whose first axis has a size of its own."""
+    """Outputs of unknown rank, or whose first axis is not known to be the batch alone."""
     return {
         output.name
         for output in session.get_outputs()
-        if not output.shape or isinstance(output.shape[0], int)
+        if not output.shape or output.shape[0] != BATCH
     }
 
 

@@ -15,7 +15,9 @@ Rules:
     it between layers.
  6. An activation that the file leaves to the saturation of its integers is in the Graph
     (`qdq_saturation.py`).
- 7. What has no grid stays float. So does a constant whose integers have no form in the Plan: its
+ 7. What a model does to normalize its input, before it quantizes that for the first time (NNCF leaves
+    it so), belongs to the preprocessing.
+ 8. What has no grid stays float. So does a constant whose integers have no form in the Plan: its
     float values are on its grid already.
 """
 
@@ -30,7 +32,16 @@ from pipeline.graph.foreign import Came, placed, prepare
 from pipeline.quant.integers import bias_integers, weight_integers
 from pipeline.quant.placement import Placement, place
 from pipeline.quant.plan import BiasPlan, Plan, TensorPlan
-from pipeline.quant.qdq_read import Grid, Grids, Stored, as_onnx_pairs, is_quantized, strip_pairs
+from pipeline.quant.qdq_integers import common_type, moved
+from pipeline.quant.qdq_read import (
+    EIGHT_BITS,
+    Grid,
+    Grids,
+    Stored,
+    as_onnx_pairs,
+    is_quantized,
+    strip_pairs,
+)
 from pipeline.quant.qdq_saturation import restore_activations
 from pipeline.recipe import DataType
 
@@ -68,10 +79,27 @@ def plan_from_qdq(model: "ir.Model", preprocess: Preprocess, where: str) -> tupl
         fold_batch_norms(model.graph)
         grids = strip_pairs(model.graph)
         passes.RemoveUnusedNodesPass()(model)
+        preprocess = _take_normalization(model.graph, grids, preprocess)
         restore_activations(model.graph, grids)
         canonicalize(model)
         set_preprocess(model, preprocess)
         return came, _plan(model, grids, preprocess)
+
+
+def _take_normalization(graph: "ir.Graph", grids: Grids, given: Preprocess) -> Preprocess:
+    """Rule 7: the preprocessing that the Graph is left to be fed with, in place; the input has the
+    grid of what it became."""
+    from pipeline.graph.input_side import take_normalization
+
+    image = graph.inputs[0]
+    if image in grids.activations:
+        return given
+    taken = take_normalization(graph, given.normalization)
+    for value in list(grids.activations):
+        node = value.producer()
+        if node is not None and node.graph is None:
+            grids.activations[image] = grids.activations.pop(value)
+    return given.with_normalization(taken)
 
 
 def _plan(model: "ir.Model", grids: Grids, preprocess: Preprocess) -> Plan:
@@ -79,12 +107,15 @@ def _plan(model: "ir.Model", grids: Grids, preprocess: Preprocess) -> Plan:
     stored = {value.name or "": item for value, item in grids.constants.items() if value.uses()}
     activations = _activations(model.graph, grids.activations)
     if placement.activations[0] not in activations:
+        first = next(use.node for use in model.graph.inputs[0].uses()).outputs[0]
         raise StageError(
-            "its input is not quantized",
+            f"its input is not quantized: the result {_origin(first)} is made of real numbers",
             hint="quantize the input too: the device hands over bytes",
         )
     axes = [item.name for item in placement.weights if item.name in stored]
-    data_type = _common_type({name: stored[name] for name in axes})
+    layers = {node.name: node.doc_string or node.name for node in model.graph}
+    origins = {item.name: f"of {layers[item.node]}" for item in placement.weights}
+    data_type = common_type({name: stored[name] for name in axes}, origins)
     values = {value.name or "": value for value in model.graph.initializers.values()}
     weights: dict[str, TensorPlan] = {}
     for name, value in values.items():
@@ -93,7 +124,7 @@ def _plan(model: "ir.Model", grids: Grids, preprocess: Preprocess) -> Plan:
         planned = _tensor(stored[name].grid, data_type)
         assert value.const_value is not None
         real = np.asarray(value.const_value.numpy(), np.float32)
-        wanted = _moved(stored[name].integers.astype(np.int64), stored[name].grid.dtype, data_type)
+        wanted = moved(stored[name].integers.astype(np.int64), stored[name].grid.dtype, data_type)
         if np.array_equal(weight_integers(real, planned), wanted):
             weights[name] = planned
         elif name in axes:
@@ -128,9 +159,17 @@ def _activations(graph: "ir.Graph", found: "Mapping[ir.Value, Grid]") -> dict[st
         if grid is None:
             continue
         if grid.axis is not None:
-            raise StageError(f"the activation {_origin(value)} has a scale for every channel")
+            raise StageError(
+                f"the activation {_origin(value)} has a scale for every channel; SyNAP and TFLite know "
+                "one for all",
+                hint="quantize activations per tensor (NNCF: AdvancedQuantizationParameters("
+                "activations_quantization_params=QuantizationParameters(per_channel=False)))",
+            )
         if grid.dtype not in ("uint8", "int8"):
-            raise StageError(f"the activation {_origin(value)} is {grid.dtype}; 8 bits are known")
+            raise StageError(
+                f"the activation {_origin(value)} is {grid.dtype}; 8 bits are known",
+                hint=EIGHT_BITS,
+            )
         ordered[value.name or ""] = grid
     return ordered
 
@@ -141,47 +180,11 @@ def _origin(value: "ir.Value") -> str:
     return str(value.name) if node is None or not node.doc_string else f"of {node.doc_string}"
 
 
-def _common_type(weights: Mapping[str, Stored]) -> DataType:
-    """Rules 1 to 3."""
-    reasons = {}
-    for name, item in weights.items():
-        if item.grid.dtype not in ("uint8", "int8"):
-            raise StageError(f"the weights {name} are {item.grid.dtype}; 8 bits are known")
-        offset = 128 if item.grid.dtype == "uint8" else 0
-        if (item.grid.zero_point != offset).any():
-            reasons[name] = f"zero points other than 0 (as int8), such as {_first_zero(item)}"
-        elif int(item.integers.min(initial=127 + offset)) - offset < -127:
-            reasons[name] = "the integer -128, which symmetric weights do not use"
-    if not reasons:
-        return "int8"
-    per_channel = [name for name, item in weights.items() if item.grid.axis is not None]
-    if not per_channel:
-        return "uint8"
-    name = next((name for name in per_channel if name in reasons), next(iter(reasons)))
-    raise StageError(
-        f"the weights {name} have {reasons[name]}, and "
-        f"{'so many' if name in per_channel else per_channel[0] + ' has'} scales per channel; "
-        "SyNAP and TFLite know per-channel weights only as symmetric int8",
-        hint="quantize the weights symmetrically (WeightSymmetric=True, QuantType.QInt8)",
-    )
-
-
-def _first_zero(item: Stored) -> int:
-    offset = 128 if item.grid.dtype == "uint8" else 0
-    zeros = item.grid.zero_point - offset
-    return int(zeros[zeros != 0][0])
-
-
-def _moved(integers: np.ndarray, dtype: str, data_type: DataType) -> np.ndarray:
-    """Integers or zero points of one type as those of the other that stand for the same."""
-    return integers + {("uint8", "int8"): -128, ("int8", "uint8"): 128}.get((dtype, data_type), 0)
-
-
 def _tensor(grid: Grid, data_type: DataType) -> TensorPlan:
     return TensorPlan(
         data_type=data_type,
         scale=_floats(grid.scale),
-        zero_point=tuple(int(z) for z in _moved(grid.zero_point, grid.dtype, data_type)),
+        zero_point=tuple(int(z) for z in moved(grid.zero_point, grid.dtype, data_type)),
         axis=grid.axis,
         source=SOURCE,
     )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 MICROSOFT = "com.microsoft"
 KNOWN = ("uint8", "int8", "int32")
+EIGHT_BITS = "quantize activations and weights to 8 bits, or give the float model"
 _INTEGER_KERNELS = ("QLinear", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear", "QGemm")
 
 
@@ -96,7 +97,9 @@ def as_onnx_pairs(graph: "ir.Graph") -> None:
 
 def _require_known(node: "ir.Node", dtype: str) -> None:
     if dtype not in KNOWN:
-        raise StageError(f"{_named(node)} is of {dtype}; known are {', '.join(KNOWN)}")
+        raise StageError(
+            f"{_named(node)} is of {dtype}; known are {', '.join(KNOWN)}", hint=EIGHT_BITS
+        )
 
 
 def refuse_integer_operators(graph: "ir.Graph", where: str) -> None:
@@ -107,7 +110,8 @@ def refuse_integer_operators(graph: "ir.Graph", where: str) -> None:
                 f"{node.op_type} {node.name or node.outputs[0].name!r} computes on integers, so how "
                 "its neighbours were quantized cannot be told apart from what it does",
                 where=where,
-                hint="quantize with quant_format=QuantFormat.QDQ, or give the float model",
+                hint="quantize with onnxruntime's quantize_static and quant_format=QuantFormat.QDQ, or "
+                "give the float model",
             )
 
 

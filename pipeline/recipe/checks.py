@@ -17,14 +17,15 @@ class Thresholds(Section):
     """Largest loss of top-1 accuracy against the float reference, a fraction (0.005 is half a point)."""
     max_logit_error: Annotated[float, Field(gt=0)] | None = None
     """Largest absolute difference of a logit from the stage before."""
-    min_top1: Annotated[float, Field(ge=0, le=1)] | None = None
+    min_top1: Annotated[float, Field(gt=0, le=1)] | None = None
     """Least top-1 accuracy, a fraction."""
     max_latency_ms: Annotated[float, Field(gt=0)] | None = None
     """Largest median time of an inference on the board, in milliseconds; only for `compile`."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
-    """Confidence of the statement about the drop."""
+    """Confidence of the statement about the drop, and, with `images: auto`, about `min_top1`."""
     accept: Literal["measured", "predicted"] = "measured"
-    """Weakest evidence that suffices for PASS; `predicted` allows a stand-in for the NPU model."""
+    """Weakest evidence that suffices for PASS; `predicted` allows a stand-in for the NPU model, and
+    is only for `compile`."""
 
     @model_validator(mode="after")
     def _drop_is_a_fraction(self) -> Self:

@@ -10,6 +10,9 @@ from pipeline.recipe.section import Count, Section
 DatasetName = Literal["imagenet", "imagenetv2", "imagenette", "folder", "npy", "digits"]
 
 
+_CEILING = 5000
+
+
 class Draw(Section):
     """One set of images, drawn from a dataset without looking at anything but their content."""
 
@@ -20,8 +23,8 @@ class Draw(Section):
     images: Count | Literal["all", "auto"] = "all"
     """How many; `all` takes every image that no earlier set has taken. `auto`, for `evaluation`, goes
     on until each drop or top-1 that has a limit is certain to be within or beyond it."""
-    ceiling: Count | Literal["all"] = 5000
-    """With `images: auto`, the most that are looked at."""
+    ceiling: Count | Literal["all"] | None = None
+    """With `images: auto`, the most that are looked at; 5000 where it is not given."""
     at_least: Count | None = None
     """Fewer usable images than this is an error; the default is what `images` asks for. Between it
     and `images`, the run goes on with what there is and says so."""
@@ -35,13 +38,13 @@ class Draw(Section):
     def _least_is_not_most(self) -> Self:
         if self.at_least is not None and self.most != "all" and self.at_least > self.most:
             field = "ceiling" if self.images == "auto" else "images"
-            raise ValueError(f"at_least {self.at_least} is more than {field} {self.most}")
+            raise ValueError(f"at_least: {self.at_least} is more than {field}, {self.most}")
         return self
 
     @property
     def most(self) -> int | Literal["all"]:
         """The largest number of images that may be drawn."""
-        return self.ceiling if self.images == "auto" else self.images
+        return (self.ceiling or _CEILING) if self.images == "auto" else self.images
 
     @property
     def least(self) -> int:
@@ -67,8 +70,8 @@ class Data(Section):
     broken_images: Literal["stop", "skip"] = "stop"
     """An image that cannot be decoded: stop with its name, or leave it out and count it."""
     overlap: Literal["stop", "leave_out"] = "stop"
-    """Where two manifests name the same image: stop, or leave it out of the later set (calibration,
-    selection, evaluation, in this order) and say so."""
+    """Where a manifest names an image of an earlier set (calibration, selection, evaluation, in this
+    order): stop, or leave it out of the later one and say so."""
     uneven_classes: Literal["stop", "accept"] = "stop"
     """Where evaluation has classes without images, or ten times as many of one as of another: stop,
     or judge on what there is and say so."""
@@ -78,5 +81,5 @@ class Data(Section):
         for name in ("calibration", "selection"):
             draw: Draw | None = getattr(self, name)
             if draw is not None and draw.images == "auto":
-                raise ValueError(f"{name} needs a number of images; auto is for evaluation")
+                raise ValueError(f"{name}: needs a number of images; auto is for evaluation")
         return self

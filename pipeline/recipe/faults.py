@@ -12,16 +12,29 @@ from pydantic_core import ErrorDetails
 from pipeline.recipe.recipe import Recipe
 from pipeline.recipe.yaml_text import KeyPath, dotted
 
+_NAMED = re.compile(r"Value error, (\w+(?:\.\w+)*): ")
+"""How a rule of ours begins that refuses one field because of another."""
+
 
 def in_words(error: ValidationError, places: Mapping[KeyPath, str], name: str) -> list[str]:
     """One line for each thing that pydantic refused."""
-    found = [(*_split(detail["loc"], places), detail) for detail in error.errors()]
+    found = [(*_split(_place(detail, places), places), detail) for detail in error.errors()]
     lines = [
         _one_in_words(path, unknown, detail, places.get(path, name))
         for path, unknown, detail in found
         if not any(_is_beside_the_point(path, detail, *other[::2]) for other in found)
     ]
     return list(dict.fromkeys(lines))
+
+
+def _place(detail: ErrorDetails, places: Mapping[KeyPath, str]) -> KeyPath:
+    """Where an error is. For fields that do not go together pydantic only knows the section they are
+    in, and the message begins with the one that has to change."""
+    named = _NAMED.match(detail["msg"])
+    if named is None:
+        return detail["loc"]
+    path, _ = _split(detail["loc"], places)
+    return (*path, *named[1].split("."))
 
 
 def _split(loc: KeyPath, places: Mapping[KeyPath, str]) -> tuple[KeyPath, KeyPath]:
@@ -61,7 +74,10 @@ def _one_in_words(path: KeyPath, unknown: KeyPath, detail: ErrorDetails, where: 
     if kind == "literal_error":
         known = [word.strip(" '") for word in _split_expected(str(context["expected"]))]
         return f"{where}: {dotted(path)}: unknown {detail['input']!r}{_suggest(str(detail['input']), known)}"
-    message = detail["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    if _NAMED.match(detail["msg"]):
+        path = (*path, *unknown)
+    message = _NAMED.sub("", detail["msg"]).removeprefix("Value error, ")
+    message = message.replace("Input should", "should")
     shown = (
         ""
         if isinstance(detail["input"], dict)

@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.recipe.checks import Checks
+from pipeline.recipe.checks import Checks, Thresholds
 from pipeline.recipe.compile import Compile, Device
 from pipeline.recipe.data import Data
 from pipeline.recipe.model import Model
@@ -51,12 +51,6 @@ class Recipe(Section):
                 return f"{name} is not possible: the model is quantized already"
         if self.compile.handoff == "onnx":
             return "compile.handoff: onnx is not possible: the toolkit would quantize again"
-        absent: tuple[str, ...] = ("weights", "equalize")
-        if self.model.source == "quantized-tflite":
-            absent = ("weights", "export", "equalize", "quantize")
-        for name in absent:
-            if getattr(self.checks, name).required:
-                return f"checks.{name}: a model that comes quantized has no stage of that name"
         return self._asked_of_a_tflite() if self.model.source == "quantized-tflite" else None
 
     def _asked_of_a_tflite(self) -> str | None:
@@ -66,14 +60,33 @@ class Recipe(Section):
                     f"checks.{name}.max_top1_drop: a quantized TFLite comes without the float model that "
                     f"drops are measured against; bound checks.{name}.min_top1"
                 )
-        if self.checks.lower.max_logit_error is not None:
-            return "checks.lower.max_logit_error: there is no stage before it"
         if self.compile.delegate == "cpu" or self.compile.if_toolkit_missing == "cpu":
             return (
                 "compile: a quantized TFLite has no CPU bundle, because those hold ONNX; measure it "
                 "with --until lower where there is no toolkit"
             )
         return None
+
+    @model_validator(mode="after")
+    def _checks_are_of_stages(self) -> Self:
+        first, absent = self._beginning()
+        for name in absent:
+            if getattr(self.checks, name) != Thresholds():
+                raise ValueError(f"checks.{name}: this recipe has no stage of that name")
+        if getattr(self.checks, first).max_logit_error is not None:
+            raise ValueError(
+                f"checks.{first}.max_logit_error: there is no stage before it to differ from; bound "
+                "min_top1"
+            )
+        return self
+
+    def _beginning(self) -> tuple[str, tuple[str, ...]]:
+        """The first stage of the chain, and those that the chain has not."""
+        if self.model.source == "quantized-tflite":
+            return "lower", ("weights", "export", "equalize", "quantize")
+        no_equalize = self.model.comes_quantized or self.equalize is None
+        equalize = ("equalize",) if no_equalize else ()
+        return ("export", ("weights", *equalize)) if self.model.is_file else ("weights", equalize)
 
     @model_validator(mode="after")
     def _auto_needs_selection_images(self) -> Self:
@@ -95,7 +108,7 @@ class Recipe(Section):
     def _mixed_types_need_the_toolkit(self) -> Self:
         if self.quantize.layers and self.compile.delegate == "cpu":
             raise ValueError(
-                "quantize.layers mixes types, which only the SyNAP toolkit can build; the CPU "
+                "quantize.layers: mixes types, which only the SyNAP toolkit can build; the CPU "
                 "delegate has no such form (compile.delegate: npu, or only simulate with "
                 "--until quantize)"
             )

@@ -62,7 +62,15 @@ def read_json(path: Path, model: type[Model], what: str, schema: int, hint: str)
     try:
         return model.model_validate_json(text)
     except ValidationError as error:
-        raise StageError(f"is not {what}: {_in_words(error)}", where=where, hint=hint) from None
+        said = _in_words(error)
+        if all(detail["type"] == "missing" for detail in error.errors()):
+            # Files of a schema are only ever added to, so this is what one of before looks like.
+            raise StageError(
+                f"was written by an older version of the pipeline, or is damaged: {said}",
+                where=where,
+                hint=f"make it again: {hint}",
+            ) from None
+        raise StageError(f"is not {what}: {said}", where=where, hint=hint) from None
 
 
 def _text_of(path: Path, where: str, what: str, hint: str) -> str:

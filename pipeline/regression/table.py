@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from pipeline.quantities import points, seconds, size
 from pipeline.regression.result import GateResult, Quantity, Row, RowVerdict
 
 COLUMNS: tuple[tuple[Quantity, str], ...] = (
@@ -61,14 +62,12 @@ def _shown(quantity: str, value: float | None) -> str:
     if value is None:
         return "-"
     if quantity == "top1":
-        return f"{100 * value:.2f}%"
+        return f"{100 * value:.2f}%"  # narrow, as in the table of a run
     if quantity == "top1_drop":
-        return f"{100 * value:+.2f}"
+        return points(value)
     if quantity == "latency_ms":
         return f"{value:.2f} ms"
-    if quantity == "bytes":
-        return f"{value / 1e6:.1f} MB" if value >= 1e5 else f"{value / 1e3:.1f} kB"
-    return f"{value:.1f} s" if value < 100 else f"{value / 60:.1f} min"
+    return size(value) if quantity == "bytes" else seconds(value)
 
 
 def sentences(result: GateResult, verdict: RowVerdict) -> list[str]:

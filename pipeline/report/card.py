@@ -24,6 +24,7 @@ from pipeline.report.report_read import (
     ModelPart,
     ShownReport,
     ShownStage,
+    device_view_of,
     model_of,
     read_shown,
 )
@@ -127,6 +128,7 @@ def card_text(folder: Path, report: ShownReport, outcome: Example | NoExample) -
         is_cpu=is_cpu,
         cpu_notice=CPU_NOTICE,
         evidence=_EVIDENCE[stage.check.evidence],
+        view=device_view_of(report, str(folder / REPORT)),
         published=None if is_cpu else _published(target, model, report),
         command=Verbatim(COMMAND),
         example=example,

@@ -3,8 +3,8 @@
 Nothing is judged here; that is the gate's part (`regression/`), which holds a run to a baseline of
 the same recipe. Two runs may be of other recipes, targets or machines. What cannot be compared is
 said: accuracies on other evaluation images are two samples of two populations, and their difference
-is no statement about the models. Nor does it come with an interval on the same images: the paired
-counts that one needs (`check/gate.py`) are not in a report.
+is no statement about the models. On the same images it comes with an interval where the float model
+is the same (`compare_change.py`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,6 +15,8 @@ from typing import Any
 from pipeline.errors import StageError
 from pipeline.regression.baseline import mark_of
 from pipeline.regression.likeness import cpu_kind
+from pipeline.regression.report_file import REFERENCE
+from pipeline.report.compare_change import change_interval, summary_of
 from pipeline.report.report_read import REPORT, ShownReport, ShownStage, read_shown
 from pipeline.report.run_differences import Difference, in_data, in_environment, in_recipe
 
@@ -24,7 +26,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Run:
-    """A run; `name` is its recipe and target."""
+    """A run; `name` is its recipe and target, or where it stopped before there was one."""
 
     name: str
     path: str
@@ -43,6 +45,7 @@ class Numbers:
     confidence_interval: tuple[float, float] | None
     agreement: float | None
     sqnr_db: float | None
+    flip_rate: float | None
     bytes: int | None
     seconds: float | None
     latency_ms: float | None
@@ -56,13 +59,15 @@ class Numbers:
 @dataclass(frozen=True)
 class StagePair:
     """A stage of both runs; None where a run has no such stage. `unlike` is why its accuracies
-    cannot be compared, and `elsewhere` why its times cannot; both may be empty."""
+    cannot be compared, and `elsewhere` why its times cannot; both may be empty. `same_float` says
+    that the runs have the same float model."""
 
     name: str
     a: Numbers | None
     b: Numbers | None
     unlike: str
     elsewhere: str
+    same_float: bool
 
     @property
     def same_file(self) -> bool:
@@ -75,6 +80,14 @@ class StagePair:
         if self.unlike or self.a is None or self.b is None:
             return None
         return None if self.a.top1 is None or self.b.top1 is None else self.b.top1 - self.a.top1
+
+    @property
+    def change_interval(self) -> tuple[float, float] | None:
+        """What the images leave open of that, where it can be said; of the same file there is
+        nothing to say."""
+        if self.unlike or self.same_file or not self.same_float:
+            return None
+        return None if self.a is None or self.b is None else change_interval(self.a, self.b)
 
 
 @dataclass(frozen=True)
@@ -90,6 +103,11 @@ class Comparison:
     data: tuple[Difference, ...]
     environment: tuple[Difference, ...]
 
+    @property
+    def summary(self) -> str:
+        """What it comes to, in a sentence; empty where nothing can be said."""
+        return summary_of(self)
+
     def to_json(self) -> dict[str, Any]:
         """The same as JSON data, without the reports themselves."""
         plain = {
@@ -101,10 +119,16 @@ class Comparison:
             for side in ("a", "b")
         }
         stages = [
-            {**asdict(pair), "same_file": pair.same_file, "top1_change": pair.top1_change}
+            {
+                **asdict(pair),
+                "same_file": pair.same_file,
+                "top1_change": pair.top1_change,
+                "change_interval": pair.change_interval,
+            }
             for pair in self.stages
         ]
-        return {"schema": SCHEMA, **runs, "warnings": self.warnings, "stages": stages, **plain}
+        said = {"summary": self.summary, "warnings": self.warnings}
+        return {"schema": SCHEMA, **runs, **said, "stages": stages, **plain}
 
 
 def compare_runs(first: Path, second: Path) -> Comparison:
@@ -136,7 +160,8 @@ def _read(path: Path) -> Run:
         hint = f"did you mean {' or '.join(inside)}?" if inside else "run the recipe first"
         raise StageError(f"has no {REPORT}", where=str(path), hint=hint)
     report = read_shown(file)
-    name = report.recipe if report.target is None else f"{report.recipe} {report.target}"
+    until = f"until {report.stages[-1].name}"
+    name = f"{report.recipe} {report.target or until}"
     return Run(name, str(path), report.verdict, report.failure, report)
 
 
@@ -147,9 +172,12 @@ def _stages(a: ShownReport, b: ShownReport) -> Iterator[StagePair]:
         if stage.name not in names:
             names.insert(0 if before is None else names.index(before.name) + 1, stage.name)
     elsewhere = _elsewhere(a, b)
+    floats = [_numbers(report.shown_stage(REFERENCE)) for report in (a, b)]
+    digests = {None if one is None else one.sha256 for one in floats}
+    same_float = len(digests) == 1 and None not in digests
     for name in names:
         old, new = _numbers(a.shown_stage(name)), _numbers(b.shown_stage(name))
-        yield StagePair(name, old, new, _unlike(a, b, old, new), elsewhere)
+        yield StagePair(name, old, new, _unlike(a, b, old, new), elsewhere, same_float)
 
 
 def _numbers(stage: ShownStage | None) -> Numbers | None:
@@ -163,6 +191,7 @@ def _numbers(stage: ShownStage | None) -> Numbers | None:
         confidence_interval=check.confidence_interval,
         agreement=check.agreement,
         sqnr_db=check.sqnr_db,
+        flip_rate=check.flip_rate,
         bytes=None if artifact is None else artifact.bytes,
         seconds=None if artifact is None else stage.seconds,
         latency_ms=check.latency_ms,

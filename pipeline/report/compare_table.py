@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.quantities import confidence, percent, points, seconds, size
+from pipeline.report.compare_change import CONFIDENCE
 from pipeline.report.compare_runs import Comparison, Numbers, StagePair
 
 NONE = "-"
@@ -42,6 +44,9 @@ def _block(pair: StagePair) -> Block:
         remark = "same file" if pair.same_file and pair.a.sha256 else ""
     lines = [_line(name, pair, *how) for name, how in _QUANTITIES.items()]
     kept = [line for line in lines if _says_something(line)]
+    if pair.change_interval is not None:
+        ends = " to ".join(map(points, pair.change_interval))
+        kept.insert(1, Line(f"at {confidence(CONFIDENCE)}", "", "", ends))
     return Block(pair.name, remark, (*kept, _verdicts(pair)))
 
 
@@ -80,24 +85,8 @@ _Show = Callable[[Any], str]
 _Differ = Callable[[Any, Any], str]
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.2f}%"
-
-
-def _points(value: float) -> str:
-    return f"{100 * value:+.2f}"
-
-
-def _size(size: float) -> str:
-    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
-
-
-def _seconds(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
-
-
 def _in_points(old: float, new: float) -> str:
-    return _points(new - old)
+    return points(new - old)
 
 
 def _times(old: float, new: float) -> str:
@@ -109,16 +98,16 @@ def _nothing(old: Any, new: Any) -> str:
 
 
 _QUANTITIES: dict[str, tuple[str, _Show, _Differ, str]] = {
-    "top-1": ("top1", _percent, _in_points, "unlike"),
-    "drop": ("top1_drop", _points, _in_points, "unlike"),
+    "top-1": ("top1", percent, _in_points, "unlike"),
+    "drop": ("top1_drop", points, _in_points, "unlike"),
     "interval": (
-        "confidence_interval", lambda ends: " to ".join(map(_points, ends)), _nothing, "",
+        "confidence_interval", lambda ends: " to ".join(map(points, ends)), _nothing, "",
     ),
-    "agreement": ("agreement", _percent, _in_points, "unlike"),
+    "agreement": ("agreement", percent, _in_points, "unlike"),
     "SQNR": ("sqnr_db", lambda value: f"{value:.1f} dB", lambda a, b: f"{b - a:+.1f} dB", "unlike"),
     "images": ("images", str, _nothing, ""),
-    "size": ("bytes", _size, _times, ""),
-    "time": ("seconds", _seconds, _times, "elsewhere"),
+    "size": ("bytes", size, _times, ""),
+    "time": ("seconds", seconds, _times, "elsewhere"),
     "latency": ("latency_ms", lambda value: f"{value:.2f} ms", _times, ""),
 }  # fmt: skip
 """What people call it: the field, how it is shown, how two of it differ, and the field of

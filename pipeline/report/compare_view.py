@@ -8,6 +8,8 @@ from rich.text import Text
 
 from pipeline.artifact import write_text
 from pipeline.inspect.printable import printable
+from pipeline.quantities import confidence
+from pipeline.report.compare_change import CONFIDENCE
 from pipeline.report.compare_runs import Comparison
 from pipeline.report.compare_table import Block, Line, blocks_of
 from pipeline.report.run_differences import Difference
@@ -16,8 +18,9 @@ from pipeline.system_errors import system_errors_explained
 _LINE = 1_000
 """Characters of a line; names come out of files."""
 DROPS = (
-    "changes are of B against A, of top-1, drop and agreement in points; drops are against each "
-    "run's own float export"
+    f"Changes are of B against A, of top-1, drop and agreement in points; at {confidence(CONFIDENCE)} "
+    "is what the images leave open of the change of top-1. Drops are against each run's own float "
+    "export, agreement and SQNR (signal to quantization noise of the logits) against its stage before."
 )
 
 
@@ -30,6 +33,8 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
             _say(console, f"   failed: {run.failure.splitlines()[0]}", "red")
     for warning in comparison.warnings:
         _say(console, f"! {warning}", "bold yellow")
+    if comparison.summary:
+        _say(console, comparison.summary, "")
     console.print()
     console.print(_table(blocks_of(comparison)))
     _say(console, DROPS, "dim")

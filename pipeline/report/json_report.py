@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import Artifact
 from pipeline.check.result import Check, Verdict
-from pipeline.engine import Job, TargetResult
+from pipeline.engine import TargetResult
+from pipeline.job import Job
 from pipeline.process import environment
 from pipeline.synap.handover import CPU_NOTICE, Handover
 

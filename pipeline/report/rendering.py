@@ -9,6 +9,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from pipeline import quantities
+
 TEMPLATES = Path(__file__).parent / "templates"
 _SPECIAL = re.compile(r"([\\`*_\[\]|~$!])")
 _REFERENCE = re.compile(r"([@#])(?=\w)")
@@ -42,4 +44,6 @@ def render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    for shown in (quantities.percent, quantities.confidence, quantities.points):
+        environment.filters[shown.__name__] = shown
     return environment.get_template(template).render(**values)

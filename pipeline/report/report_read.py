@@ -1,7 +1,8 @@
 """All of a `report.json` that cards and comparisons show, typed: more than the gate judges."""
 
+import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -19,6 +20,7 @@ from pipeline.regression.report_file import (
 )
 
 REPORT = "report.json"
+_Part = TypeVar("_Part", bound=Read)
 _HINT = "`pipeline run` writes one to artifacts/<recipe>/<target>/report.json"
 
 
@@ -29,14 +31,15 @@ class ShownArtifact(ArtifactPart):
 
 
 class ShownCheck(CheckPart):
-    """Fractions, as in `check/result.py`."""
+    """Fractions, as in `check/result.py`; what an older report lacks was not measured."""
 
-    top5: Fraction | None
-    step_drop: Change | None
-    agreement: Fraction | None
-    sqnr_db: float | None
-    max_logit_error: float | None
-    confidence_interval: tuple[float, float] | None
+    top5: Fraction | None = None
+    step_drop: Change | None = None
+    agreement: Fraction | None = None
+    sqnr_db: float | None = None
+    max_logit_error: float | None = None
+    confidence_interval: tuple[float, float] | None = None
+    flip_rate: Fraction | None = None
     required: bool
 
 
@@ -44,10 +47,9 @@ class ShownStage(StagePart):
     """A stage with what it says of itself. `options` are what its result depends on, where the
     report has them."""
 
-    cached: bool
     artifact: ShownArtifact | None
     check: ShownCheck
-    details: dict[str, Any]
+    details: dict[str, Any] = Field(default_factory=dict)
     options: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -55,8 +57,7 @@ class ShownCompile(CompilePart):
     """How the bundle was made."""
 
     toolkit: str | None
-    toolkit_version: str | None
-    notice: str
+    toolkit_version: str | None = None
 
 
 class ShownSamples(SamplesPart):
@@ -90,6 +91,18 @@ class PublishedPart(Read):
     top1: Fraction
     top5: Fraction
     reference: str
+
+
+class DeviceViewPart(Read):
+    """`device_view` of the stage `compile`: top-1 with pictures as the board's own program prepares
+    them, and as the model wants them, on the same images."""
+
+    images: Count
+    top1: Fraction
+    model_top1: Fraction
+    gap: Change
+    confidence_interval: tuple[float, float]
+    confidence: Fraction
 
 
 class ModelPart(Read):
@@ -130,9 +143,24 @@ def model_of(report: ShownReport, where: str) -> ModelPart | None:
     stage = report.shown_stage("weights")
     if stage is None or stage.artifact is None:
         return None
+    return _part(ModelPart, stage.details, "stages.weights.details", where)
+
+
+def device_view_of(report: ShownReport, where: str) -> DeviceViewPart | None:
+    """What the board's way of preparing pictures costs; None where that was not measured. Raises
+    StageError where it is damaged."""
+    stage = report.shown_stage("compile")
+    found = None if stage is None else stage.details.get("device_view")
+    if found is None:
+        return None
+    return _part(DeviceViewPart, found, "stages.compile.details.device_view", where)
+
+
+def _part(model: type[_Part], data: Any, place: str, where: str) -> _Part:
     try:
-        return ModelPart.model_validate(stage.details)
+        # As JSON, where a list is how a tuple is written.
+        return model.model_validate_json(json.dumps(data))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = ".".join(["stages.weights.details", *map(str, first["loc"])])
+        place = ".".join([place, *map(str, first["loc"])])
         raise StageError(f"{place}: {first['msg']}", where=where, hint=_HINT) from None

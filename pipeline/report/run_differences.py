@@ -9,7 +9,7 @@ from pipeline.regression.likeness import changes
 from pipeline.report.report_read import ShownReport, ShownSamples, ShownStage
 
 _CHOICES = (str, int, bool)
-_SAID_BEFORE = {"target", "delegate", "handoff", "toolkit"}
+_SAID_BEFORE = {"target", "delegate", "handoff", "toolkit", "images"}
 
 
 @dataclass(frozen=True)
@@ -94,4 +94,6 @@ def _differences(pairs: list[tuple[str, Any, Any]]) -> Iterator[Difference]:
 
 
 def _word(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_word, value)) or "none"
     return "none" if value is None else str(value)

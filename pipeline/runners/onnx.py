@@ -30,7 +30,7 @@ def make_session(
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what it says of an error stands in the exception as well
     options.enable_mem_pattern = False
     # x86 CPUs without VNNI add pairs of uint8*int8 products in saturating 16 bits, so the same
     # file can score points apart on two machines. This makes ONNX Runtime use the exact uint8

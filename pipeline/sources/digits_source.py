@@ -72,9 +72,7 @@ def produce(
             weights,
             folder,
             progress,
-            sha256=digest_of_file(weights),
             num_classes=CLASSES,
-            origin=Origin(file=weights.name),
             preprocess=view,
         )
     pictures, labels = digits_training()

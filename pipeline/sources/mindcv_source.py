@@ -5,11 +5,17 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import recipe
 from pipeline.data.preprocess import Preprocess
-from pipeline.errors import Missing, StageError, UsageError
-from pipeline.process import version_of
+from pipeline.errors import Missing, UsageError
 from pipeline.progress import Progress
-from pipeline.sources.adopt import adopt, digest_of_file, missing_file
-from pipeline.sources.model_folder import ModelDescription, Origin, Published
+from pipeline.sources.adopt import (
+    adopt,
+    digest_of_file,
+    file_identity,
+    given_file,
+    missing_file,
+    no_file,
+)
+from pipeline.sources.model_folder import ModelDescription, Published
 
 if TYPE_CHECKING:
     import torch
@@ -46,20 +52,12 @@ _HINT = (
 def missing(model: recipe.Model, weights: Path | None) -> list[Missing]:
     """What a run would lack: the file, or any word of it. Raises UsageError for another model."""
     _require_architecture(model)
-    if weights is None:
-        return [Missing(f"source 'mindcv' needs a checkpoint of {model.name}", _HINT)]
-    return missing_file(weights)
+    return [no_file(model, _HINT)] if weights is None else missing_file(weights)
 
 
 def identity(model: recipe.Model, weights: Path | None) -> dict[str, Any]:
     """What decides the artifact: the file's content and the number of classes."""
-    return {
-        "source": model.source,
-        "name": model.name,
-        "num_classes": model.num_classes,
-        "timm": version_of("timm"),
-        "file": digest_of_file(_given(model, weights)),
-    }
+    return file_identity(model, given_file(model, weights, _HINT))
 
 
 def produce(
@@ -72,7 +70,7 @@ def produce(
     from pipeline.sources.timm_models import configuration
 
     _require_architecture(model)
-    path = _given(model, weights)
+    path = given_file(model, weights, _HINT)
     sha256 = digest_of_file(path)
     return adopt(
         model,
@@ -80,9 +78,8 @@ def produce(
         path,
         folder,
         progress,
-        sha256=sha256,
         num_classes=model.num_classes,
-        origin=Origin(file=path.name),
+        sha256=sha256,
         preprocess=PREPROCESS,
         published=PUBLISHED.get(sha256[:_DIGITS]),
         read=lambda path: read_mindcv(path, progress),
@@ -129,10 +126,3 @@ def _require_architecture(model: recipe.Model) -> None:
             where="model.name",
             hint="export another model to ONNX with MindSpore and use source 'onnx'",
         )
-
-
-def _given(model: recipe.Model, weights: Path | None) -> Path:
-    if weights is None:
-        what = f"source 'mindcv' needs a checkpoint of {model.name}"
-        raise StageError(what, where="model.weights", hint=_HINT)
-    return weights

@@ -85,9 +85,7 @@ def produce(
             weights,
             folder,
             progress,
-            sha256=digest_of_file(weights),
             num_classes=num_classes,
-            origin=Origin(file=weights.name),
             preprocess=preprocess,
         )
     repository, revision, files = _published_at(model)
@@ -98,8 +96,8 @@ def produce(
         file.path,
         folder,
         progress,
-        sha256=file.sha256,
         num_classes=num_classes,
+        sha256=file.sha256,
         origin=Origin(
             hub=repository, commit=file.commit, file=file.path.name, license=config.license
         ),

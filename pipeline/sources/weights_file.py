@@ -12,21 +12,16 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pipeline.errors import StageError
+from pipeline.sources.state_dict import NOT_WEIGHTS, tensors_by_name
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
 Form = Literal["safetensors", "zip", "pickle", "other pickle"]
-
-_NESTINGS = ("state_dict_ema", "model_ema", "state_dict", "model")
-"""Where training scripts put the tensors; averaged weights first, as timm's own loader has it."""
-_DEPTH = 4
-_PREFIXES = ("module.", "_orig_mod.")
-"""Left by DataParallel and torch.compile around a saved model."""
 _TORCH_PICKLE = b"\x80\x02"
 """PyTorch writes pickle protocol 2; others are written by other means, and rarely readable."""
 _OTHER_PICKLES = tuple(bytes([0x80, number]) for number in range(3, pickle.HIGHEST_PROTOCOL + 1))
@@ -34,7 +29,6 @@ _HEAD = 512
 _SHOWN = 4
 _HEADER_LIMIT = 100_000_000
 """safetensors' own limit of its header, in bytes."""
-_NOT_WEIGHTS = "give a .safetensors file, or a .pth, .pt or .bin file with a PyTorch state dict"
 _DAMAGED = "get the file again, and compare its size with the original's"
 
 
@@ -47,7 +41,7 @@ def read_weights(path: Path) -> "dict[str, torch.Tensor]":
     """
     form = _form_of(path)
     loaded = _read_safetensors(path) if form == "safetensors" else _read_pickled(path, form)
-    state = _tensors(loaded, path)
+    state = tensors_by_name(loaded, path)
     require_finite(state, path)
     return state
 
@@ -160,7 +154,7 @@ def _form_of(path: Path) -> Form:
         return "other pickle"
     if head[8:9] == b"{" and 2 <= header <= _HEADER_LIMIT:
         return "safetensors"
-    raise StageError("this is not a weights file", where=str(path), hint=_NOT_WEIGHTS)
+    raise StageError("this is not a weights file", where=str(path), hint=NOT_WEIGHTS)
 
 
 def _read_safetensors(path: Path) -> object:
@@ -220,7 +214,7 @@ def _require_torch_archive(path: Path) -> None:
         raise StageError(
             f"this zip archive is no weights file (it holds {shown})",
             where=str(path),
-            hint=_NOT_WEIGHTS,
+            hint=NOT_WEIGHTS,
         )
 
 
@@ -234,46 +228,6 @@ def _damaged(path: Path, error: Exception) -> StageError:
         where=str(path),
         hint=_DAMAGED,
     )
-
-
-def _tensors(loaded: object, path: Path) -> "dict[str, torch.Tensor]":
-    import torch
-
-    table = _unwrapped(loaded)
-    if not isinstance(table, Mapping) or not table:
-        what = "nothing" if isinstance(table, Mapping) else f"a {type(table).__name__}"
-        raise StageError(
-            f"this file holds {what}, not tensors by name", where=str(path), hint=_NOT_WEIGHTS
-        )
-    for name, value in table.items():
-        plain = isinstance(value, torch.Tensor) and value.layout == torch.strided
-        if not isinstance(name, str) or not plain or value.is_quantized:
-            raise StageError(
-                f"'{name}' in this file is no plain tensor but {_described(value)}",
-                where=str(path),
-                hint="save only the model's float weights: torch.save(model.state_dict(), …)",
-            )
-    for prefix in _PREFIXES:
-        if all(name.startswith(prefix) for name in table):
-            table = {name.removeprefix(prefix): value for name, value in table.items()}
-    return {name: value.detach() for name, value in table.items()}
-
-
-def _unwrapped(loaded: object) -> Any:
-    table = loaded
-    for _ in range(_DEPTH):  # a bound, because a pickled table may hold itself
-        if not isinstance(table, Mapping):
-            break
-        table = next((table[k] for k in _NESTINGS if isinstance(table.get(k), Mapping)), table)
-    return table
-
-
-def _described(value: object) -> str:
-    import torch
-
-    if isinstance(value, torch.Tensor):
-        return "a quantized tensor" if value.is_quantized else f"a {value.layout} tensor"
-    return f"a {type(value).__name__}"
 
 
 def require_finite(state: "Mapping[str, torch.Tensor]", path: Path) -> None:

@@ -8,6 +8,7 @@ from pipeline.artifact import digest_of_path
 from pipeline.errors import Missing, StageError
 from pipeline.stages.export import GRAPH
 from pipeline.stages.given_file import file_options, given_file, missing_file
+from pipeline.stages.import_notes import note_import
 from pipeline.stages.npu_notes import note_for_npu
 from pipeline.stages.stage import Settings, Stage, Work
 
@@ -42,26 +43,24 @@ def onnx_options(settings: Settings) -> Mapping[str, Any]:
 
 
 def _make(work: Work) -> Mapping[str, Any]:
-    from pipeline.graph.file import preprocess_in, save_graph
+    from pipeline.graph.file import save_graph
     from pipeline.graph.foreign import bring_in
     from pipeline.graph.foreign_file import load_foreign
+    from pipeline.graph.memory import bounded_memory
+    from pipeline.graph.precision import runnable
     from pipeline.graph.proof import prove
 
     path, preprocess = given_file(work.settings), work.settings.model_input
-    where, original = str(path), load_foreign(path)
-    _require_float(original, where)
-    graph = original.clone()
-    came = bring_in(graph, preprocess, where)
-    proof = prove(original, came, preprocess, graph, work.threads, where)
-    save_graph(graph, work.folder / GRAPH)
-    own = preprocess_in(graph, where).normalization
-    if own != preprocess.normalization:
-        work.progress.note(
-            f"the model normalizes its input itself; mean {own.mean} and std {own.std} do both "
-            "its normalization and the recipe's"
-        )
-    if came.stripped:
-        work.progress.note(f"the {came.stripped} at the model's end is left out: logits are kept")
+    where = str(path)
+    with bounded_memory(path):
+        original = load_foreign(path)
+        _require_float(original, where)
+        graph = original.clone()
+        came = bring_in(graph, preprocess, where)
+        original = runnable(original, came.precisions, where)
+        proof = prove(original, came, preprocess, graph, work.threads, where)
+        save_graph(graph, work.folder / GRAPH)
+    note_import(work, came, graph, where)
     findings = note_for_npu(work, graph)
     return {"file": path.name, **asdict(came), "proof": proof, "npu_findings": findings}
 
@@ -80,7 +79,7 @@ def _require_float(model: "ir.Model", where: str) -> None:
 
 STAGE = Stage(
     name="export",
-    version=2,
+    version=3,
     takes=(),
     gives={"graph": GRAPH},
     artifact="graph",

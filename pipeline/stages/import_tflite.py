@@ -9,35 +9,32 @@ from pipeline.artifact import atomic_path
 from pipeline.errors import StageError
 from pipeline.stages.export import GRAPH
 from pipeline.stages.given_file import file_options, given_file, missing_file
+from pipeline.stages.import_notes import note_import
 from pipeline.stages.lower import TFLITE
 from pipeline.stages.npu_notes import note_for_npu
 from pipeline.stages.stage import Stage, Work
 
 
 def _lift(work: Work) -> Mapping[str, Any]:
-    from pipeline.graph.file import class_count, input_size, preprocess_in, save_graph
+    from pipeline.graph.file import class_count, input_size, save_graph
     from pipeline.graph.foreign import bring_in
+    from pipeline.graph.memory import bounded_memory
     from pipeline.lift.lifting import TENSOR
     from pipeline.lift.operators import lift_tflite
     from pipeline.lift.proof import prove_same
 
     path, preprocess = given_file(work.settings), work.settings.model_input
     where, content = str(path), content_of_kind(path, "float")
-    graph = lift_tflite(content, where)
-    _require_size(input_size(graph, where), preprocess.size, path)
-    came = bring_in(graph, preprocess, where)
-    save_graph(graph, work.folder / GRAPH)
-    logits = int(came.output.removeprefix(TENSOR))
-    difference = prove_same(content, logits, work.folder / GRAPH, preprocess, work.threads, where)
+    with bounded_memory(path):
+        graph = lift_tflite(content, where)
+        _require_size(input_size(graph, where), preprocess.size, path)
+        came = bring_in(graph, preprocess, where)
+        save_graph(graph, work.folder / GRAPH)
+        logits = int(came.output.removeprefix(TENSOR))
+        saved = work.folder / GRAPH
+        difference = prove_same(content, logits, saved, preprocess, work.threads, where)
     _say_background(work, class_count(graph, where))
-    own = preprocess_in(graph, where).normalization
-    if own != preprocess.normalization:
-        work.progress.note(
-            f"the model normalizes its input itself; mean {own.mean} and std {own.std} do both "
-            "its normalization and the recipe's"
-        )
-    if came.stripped:
-        work.progress.note(f"the {came.stripped} at the model's end is left out: logits are kept")
+    note_import(work, came, graph, where)
     return {
         "file": path.name,
         "stripped": came.stripped,
@@ -47,11 +44,18 @@ def _lift(work: Work) -> Mapping[str, Any]:
 
 
 def _take(work: Work) -> Mapping[str, Any]:
+    from pipeline.lift.integer_ends import with_integer_ends
     from pipeline.lift.quantized import read_quantized
 
     path, preprocess = given_file(work.settings), work.settings.model_input
-    content = content_of_kind(path, "quantized")
+    given = content_of_kind(path, "quantized")
+    content = with_integer_ends(given, str(path))
     model = read_quantized(content, str(path))
+    if content != given:
+        work.progress.note(
+            f"{path.name} turns floats into integers at its ends; that is left out, so that boards "
+            "hand over the picture's bytes"
+        )
     _require_size(model.size, preprocess.size, path)
     _say_background(work, model.classes)
     for note in model.cautions(preprocess.normalization):
@@ -100,6 +104,7 @@ def _require_size(found: tuple[int, int], size: int, path: Path) -> None:
         raise StageError(
             f"its input is {found[0]}x{found[1]}, but data.preprocess gives {size}x{size}",
             where=str(path),
+            hint=f"give data.preprocess.size: {found[0]}" if found[0] == found[1] else "",
         )
 
 
@@ -114,7 +119,7 @@ def _say_background(work: Work, outputs: int) -> None:
 
 FLOAT = Stage(
     name="export",
-    version=1,
+    version=2,
     takes=(),
     gives={"graph": GRAPH},
     artifact="graph",

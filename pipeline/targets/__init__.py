@@ -92,5 +92,5 @@ def _suggest(word: str, known: tuple[str, ...]) -> str:
     names = {name: name for name in known}
     names |= {_read(name).alias.lower(): name for name in known}
     close = difflib.get_close_matches(word.lower(), list(names), n=1, cutoff=0.5)
-    listed = f"targets: {', '.join(known)}"
+    listed = f"targets: {', '.join(known)}, or all"
     return f"did you mean {names[close[0]]!r}? {listed}" if close else listed

@@ -60,7 +60,7 @@ def test_the_numbers_of_a_check() -> None:
     # 20 lost and 5 gained; that these are its bounds is tested with the interval itself.
     assert check.confidence_interval == drop_interval(Paired(1000, 20, 5), 0.95)
     assert (check.verdict, check.evidence) == ("PASS", "measured")
-    assert check.reason == ("drop 1.50 points, between 0.72 and 2.42 at 95%, limit 5.00")
+    assert check.reason == ("drop 1.50 points, between 0.72 and 2.42 at 95 %, limit 5.00")
 
 
 def test_top_5() -> None:
@@ -93,7 +93,7 @@ def test_the_reference_itself() -> None:
     [
         ({}, "SKIPPED", "the recipe sets no threshold; the numbers are only reported"),
         ({"min_top1": 0.7801}, "FAIL", "top-1 78.00 % is below 78.01 %"),
-        ({"max_top1_drop": 0.01}, "FAIL", "drop 2.00 points, between 1.39 and 2.87 at 95%, limit 1.00"),
+        ({"max_top1_drop": 0.01}, "FAIL", "drop 2.00 points, between 1.39 and 2.87 at 95 %, limit 1.00"),
         ({"max_top1_drop": 0.0199}, "UNDECIDED", "limit 1.99: 1000 images do not suffice, about "),
         ({"max_top1_drop": 0.02}, "UNDECIDED", "no number of images would decide"),
         ({"max_top1_drop": 0.03}, "PASS", "limit 3.00"),
@@ -188,3 +188,24 @@ def test_skipped() -> None:
     check = skipped("no toolkit", Thresholds(max_top1_drop=0.1), "predicted")
     assert (check.verdict, check.required, check.reason) == ("SKIPPED", True, "no toolkit")
     assert (check.images, check.top1, check.confidence_interval) == (0, None, None)
+
+
+@pytest.mark.parametrize(
+    ("right", "said"), [(800, False), (810, False), (825, False), (850, True), (1000, True)]
+)
+def test_a_gain_beyond_the_limit_is_a_question_to_the_reference(right: int, said: bool) -> None:
+    """With a limit of two points, a gain is remarkable where a loss as large would fail."""
+    gained = check_of(first_right(right), first_right(800), first_right(800), max_top1_drop=0.02)
+    assert gained.verdict == "PASS"
+    assert ("check the float reference" in gained.reason) == said
+    lost = check_of(first_right(800), first_right(right), first_right(right), max_top1_drop=0.02)
+    assert (lost.verdict == "FAIL") == said
+    assert "check the float reference" not in lost.reason
+
+
+def test_a_question_to_the_reference_is_asked_beside_any_verdict() -> None:
+    logits = first_right(900), first_right(800), first_right(800)
+    check = check_of(*logits, evidence="predicted", max_top1_drop=0.02)
+    assert check.verdict == "SKIPPED"
+    assert check.reason.startswith("only a stand-in") and "check the float" in check.reason
+    assert "check the float" not in check_of(*logits).reason

@@ -15,6 +15,7 @@ from pipeline.check.published import (
     Circumstances,
     Figure,
     foreign_images,
+    images_to_hold,
     judge_published,
     published_interval,
 )
@@ -43,6 +44,7 @@ def judged(images: int, top1: float, **changes: Any) -> tuple[str, str]:
         ({"changed_weights": "the file is of your own"}, "the file is of your own"),
         ({"preprocess": Preprocess(size=224)}, "not the model's own"),
         ({"foreign_images": 3}, "3 evaluation images are not called ILSVRC2012_val_"),
+        ({"other_labels": "labels of ReaL"}, "labels of ReaL"),
         ({"uneven_classes": ("only 10 of 1000 classes have images",)}, "only 10 of 1000"),
     ],
 )
@@ -91,6 +93,19 @@ def test_a_right_model_is_seldom_called_wrong(images: int, top1: float) -> None:
     inside = right.cdf(math.floor(high * images)) - right.cdf(math.ceil(low * images) - 1)
     # The approximation by a normal distribution is worst at the ends, on few images.
     assert inside >= (0.98 if images < 1000 else 0.99)
+
+
+@pytest.mark.parametrize("top1", [0.5, 0.6939, 0.80144, 0.97, 0.9995])
+@pytest.mark.parametrize("dataset", SET_SIZES)
+def test_the_fewest_images_that_hold_a_figure(top1: float, dataset: str) -> None:
+    figure, same = replace(FIGURE, top1=top1, dataset=dataset), replace(SAME, dataset=dataset)
+    enough = images_to_hold(figure)
+    assert 1 < enough < SET_SIZES[dataset]
+    verdicts = [
+        judge_published(figure, same, images, round(images * top1))[0]
+        for images in (enough - 1, enough)
+    ]
+    assert verdicts == ["UNDECIDED", "PASS"]
 
 
 @given(st.integers(1, 60_000), st.floats(0, 1), st.floats(0.6, 0.9999))

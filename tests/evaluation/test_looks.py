@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import command
+from pipeline.check.gate import Paired, drop_interval
 from pipeline.check.sequential import anytime_interval
 from pipeline.evaluation import looks
 from pipeline.evaluation.looks import FIRST, GROWTH, STEP, Looks, Outputs
+from pipeline.job import make_job
 
 
 class Items(tuple[int, ...]):
@@ -43,6 +45,15 @@ def test_parts_follow_each_other_and_are_all(images: int) -> None:
 
 def test_a_fixed_number_is_one_part() -> None:
     assert looks_at(5000, auto=False).ends == (5000,)
+    assert looks_at(5000, auto=False).parts_with(3000) == 1
+
+
+@given(st.integers(1, 20_000), st.integers(1, 30_000))
+def test_the_fewest_parts_with_so_many_images(images: int, wanted: int) -> None:
+    cut = looks_at(images)
+    parts = cut.parts_with(wanted)
+    assert cut.ends[parts - 1] >= min(wanted, images)
+    assert parts == 1 or cut.ends[parts - 2] < wanted
 
 
 def test_outputs_are_made_once_and_no_further_than_asked() -> None:
@@ -68,14 +79,12 @@ def sequential(
     """A run with `images: auto` whose first part is small; its checks by stage."""
     monkeypatch.setattr(looks, "FIRST", 16)
 
-    def run(*overrides: str) -> dict[str, Any]:
+    def run(*overrides: str, until: str = "quantize", of: str = "check") -> dict[str, Any]:
         words = ["data.evaluation.images=auto", *overrides]
-        job = command.make_job(
-            tiny / "tiny.yaml", "sl1680", "quantize", words, None, None, tmp_path, 1
-        )
+        job = make_job(tiny / "tiny.yaml", "sl1680", until, words, None, None, tmp_path, 1)
         command.run(job, strict=False, as_json=True)
         report = json.loads(capsys.readouterr().out)
-        return {stage["name"]: stage["check"] for stage in report["stages"]}
+        return {stage["name"]: stage[of] for stage in report["stages"]}
 
     return run
 
@@ -115,8 +124,6 @@ def test_a_spoiled_model_is_found_early(sequential: Any) -> None:
 
 
 def test_the_interval_is_the_one_that_holds_at_every_look(sequential: Any) -> None:
-    from pipeline.check.gate import Paired
-
     check = sequential("checks.quantize.max_top1_drop=0.001")["quantize"]
     low, high = check["confidence_interval"]
     lost = round(check["images"] * check["top1_drop"])
@@ -124,3 +131,16 @@ def test_the_interval_is_the_one_that_holds_at_every_look(sequential: Any) -> No
         least = anytime_interval(Paired(check["images"], lost, 0), 0.9)
         assert high >= least[1] - 1e-9
     assert low < check["top1_drop"] < high
+
+
+def test_the_boards_view_has_such_an_interval_too(sequential: Any) -> None:
+    """Its images are those of the verdict, which stopped where the drop was certain."""
+    gap = sequential(until="compile", of="details")["compile"]["device_view"]
+    assert gap["anytime"] and gap["images"] < 60
+    lost = round(gap["images"] * gap["gap"])
+    least = Paired(gap["images"], max(lost, 0), max(-lost, 0))
+    low, high = gap["confidence_interval"]
+    # Images that change both ways would only make it wider.
+    assert high - low >= 0.9 * (anytime_interval(least, 0.95)[1] - anytime_interval(least, 0.95)[0])
+    narrow = drop_interval(least, 0.95)
+    assert low < narrow[0] and narrow[1] < high

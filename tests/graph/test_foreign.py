@@ -18,6 +18,7 @@ from pipeline.errors import StageError
 from pipeline.graph.canonical import check_canonical
 from pipeline.graph.file import class_count, input_size, preprocess_in
 from pipeline.graph.foreign import Came, bring_in
+from pipeline.graph.precision import runnable
 from pipeline.graph.proof import prove
 
 Array = NDArray[Any]
@@ -80,6 +81,7 @@ def brought(model: onnx.ModelProto, view: Preprocess = VIEW) -> tuple[ir.Model, 
     original = ir.from_proto(model)
     graph = original.clone()
     came = bring_in(graph, view, "foreign.onnx")
+    original = runnable(original, came.precisions, "foreign.onnx")
     proof = prove(original, came, view, graph, 1, "foreign.onnx")
     assert proof["largest_logit"] > 1e-3, "nothing is proved about zeros"
     check_canonical(graph)
@@ -301,6 +303,22 @@ def test_channels_last() -> None:
     assert "channels last, and is read so by Relu" in refused(read)
 
 
+def test_channels_last_behind_a_normalization() -> None:
+    """Keras' Rescaling and Normalization in front of a convolution, as tf2onnx writes them."""
+    mean, scale = normal(1, 1, 1, 3), np.array([2, 3, 4], np.float32)
+    nodes = [
+        node("Mul", "x byte", "a"), node("Sub", "a mean", "b"), node("Mul", "scale b", "c0"),
+        node("Transpose", "c0", "x1", perm=[0, 3, 1, 2]), node("Conv", "x1 w", "c"), *TAIL,
+        node("Gemm", "f v", "y", transB=1),
+    ]  # fmt: skip
+    constants = {**HEAD, "byte": np.float32(1 / 255), "mean": mean**2, "scale": scale}
+    proto = model_of(nodes, constants, shape=("n", 12, 12, 3))
+    graph, came = brought(proto)
+    assert came.channels_last and "Transpose" not in kinds(graph)
+    odd = model_of(nodes, {**constants, "mean": normal(12, 1)}, shape=("n", 12, 12, 3))
+    assert "channels last, and is read so by Sub" in refused(odd)
+
+
 def test_its_own_normalization_goes_to_the_preprocessing() -> None:
     mean, std = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.2, 0.25, 0.3], np.float32)
     nodes = [node("Sub", "x m", "x1"), node("Div", "x1 s", "x2"), node("Conv", "x2 w", "c"), *TAIL,
@@ -419,12 +437,143 @@ def test_a_fully_convolutional_classifier(opset: int) -> None:
     assert (came.stripped, class_count(graph, "")) == ("Softmax", 5)
 
 
-def test_a_softmax_over_anything_else_stays() -> None:
-    nodes = [node("Conv", "x w", "c"), *TAIL, node("Gemm", "f v", "z", transB=1),
-             node("Softmax", "z", "y", axis=0)]  # fmt: skip
-    original = ir.from_proto(model_of(nodes, HEAD, shape=ONE))
-    came = bring_in(original, VIEW, "")
-    assert came.stripped is None and kinds(original)[-1] == "Softmax"
+LOGITS = [node("Conv", "x w", "c"), *TAIL, node("Gemm", "f v", "z", transB=1)]
+ENDS = {
+    "flattened": ([node("Softmax", "z", "o", axis=1), node("Flatten", "o", "y")], {}),
+    "reshaped": ([node("Softmax", "z", "o"), node("Reshape", "o t", "y")], {"t": ints(-1, 7)}),
+    "reshaped by its own size": (
+        [
+            node("Softmax", "z", "o"), node("Shape", "o", "s"), node("Gather", "s zero", "n", axis=0),
+            node("Unsqueeze", "n zeros", "n1"), node("Concat", "n1 rest", "t", axis=0),
+            node("Reshape", "o t", "y"),
+        ],
+        {"zero": np.array(0, np.int64), "zeros": ints(0), "rest": ints(7)},
+    ),
+    "squeezed": (
+        [
+            node("Unsqueeze", "z axes", "z1"), node("Softmax", "z1", "o", axis=1),
+            node("Squeeze", "o axes", "q"), node("Identity", "q", "y"),
+        ],
+        {"axes": ints(2, 3)},
+    ),
+    "channels last": (
+        [node("Unsqueeze", "z axes", "z1"), node("Softmax", "z1", "o", axis=3), node("Flatten", "o", "y")],
+        {"axes": ints(1, 2)},
+    ),
+    "sigmoid": ([node("Sigmoid", "z", "y")], {}),
+    "without a batch": ([node("Softmax", "z", "o"), node("Squeeze", "o axes", "y")], {"axes": ints(0)}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_what_only_reshapes_scores_goes_with_them(name: str) -> None:
+    after, constants = ENDS[name]
+    shape = ONE if name == "without a batch" else FREE
+    graph, came = brought(model_of([*LOGITS, *after], {**HEAD, **constants}, shape=shape))
+    assert came.stripped in ("Softmax", "Sigmoid") and came.kept is None
+    assert {"Softmax", "Sigmoid"}.isdisjoint(kinds(graph)) and class_count(graph, "") == 7
+
+
+def test_scores_of_another_precision_go() -> None:
+    ends = [node("Softmax", "z", "o"), node("Cast", "o", "y", to=TensorProto.DOUBLE)]
+    graph, came = brought(model_of([*LOGITS, *ends], HEAD, result=TensorProto.DOUBLE))
+    assert came.stripped == "Softmax" and kinds(graph)[-1] == "Gemm"
+
+
+STAYS = {
+    "over the images": ([node("Softmax", "z", "y", axis=0)], {}, "Softmax 'my Softmax y'"),
+    "something is computed from it": (
+        [node("Softmax", "z", "o"), node("Mul", "o t", "q"), node("Flatten", "q", "y")],
+        {"t": np.array(100, np.float32)},
+        "Softmax 'my Softmax o' (before Mul 'my Mul q')",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STAYS)
+def test_scores_that_have_to_stay_are_named(name: str) -> None:
+    after, constants, said = STAYS[name]
+    graph = ir.from_proto(model_of([*LOGITS, *after], {**HEAD, **constants}, shape=ONE))
+    came = bring_in(graph, VIEW, "")
+    assert (came.stripped, came.kept) == (None, said) and "Softmax" in kinds(graph)
+
+
+def test_an_end_that_chooses() -> None:
+    best = node("TopK", "z k", "y i", axis=1)
+    message = refused(model_of([*LOGITS, best], {**HEAD, "k": ints(3)}))
+    assert "TopK 'my TopK y'" in message and "without the choice" in message
+    counted = [node("Softmax", "z", "o"), node("Cast", "o", "y", to=TensorProto.INT64)]
+    message = refused(model_of([*LOGITS, *counted], HEAD, result=TensorProto.INT64))
+    assert "its output 'y' is INT64" in message
+    turned = [node("Softmax", "z", "o"), node("Reshape", "o t", "y")]
+    message = refused(model_of([*LOGITS, *turned], {**HEAD, "t": ints(7, -1)}))
+    assert "a row of logits for every image is needed" in message
+
+
+TRAINED = {
+    "batch norm": (
+        15,
+        node("BatchNormalization", "a s m t u", "c r1 r2", training_mode=1),
+        "BatchNormalization 'my BatchNormalization c' normalizes by the images at hand",
+    ),
+    "batch norm of opset 13": (
+        13,
+        node("BatchNormalization", "a s m t u", "c r1 r2 r3 r4"),
+        "normalizes by the images at hand",
+    ),
+    "dropout": (13, node("Dropout", "a ratio yes", "c"), "Dropout 'my Dropout c' leaves values out"),
+    "noise": (13, node("RandomNormalLike", "a", "c"), "draws random numbers"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_the_form_in_which_a_model_is_trained(name: str) -> None:
+    opset, trained, said = TRAINED[name]
+    constants = {
+        **{key: np.abs(normal(5, seed=i)) + 0.5 for i, key in enumerate("smtu")},
+        "ratio": np.array(0.5, np.float32), "yes": np.array(True),
+    }  # fmt: skip
+    message = refused(inside([trained], constants, opset=opset))
+    assert "is in the form in which it is trained" in message and said in message
+    assert "model.eval()" in message
+
+
+def test_dropout_whose_mask_is_used() -> None:
+    after = [node("Dropout", "a", "d mask"), node("Where", "mask d a", "c")]
+    assert "gives the mask of what it leaves out" in refused(inside(after, {}))
+    idle = [node("Dropout", "a ratio no", "c mask")]
+    constants = {"ratio": np.array(0.5, np.float32), "no": np.array(False)}
+    graph, _ = brought(inside(idle, constants))
+    assert "Dropout" not in kinds(graph)
+
+
+def test_double_precision() -> None:
+    doubles = {name: array.astype(np.float64) for name, array in HEAD.items()}
+    graph, came = brought(model_of([*LOGITS[:-1], node("Gemm", "f v", "z", transB=1),
+                                    node("Softmax", "z", "y")], doubles, dtype=TensorProto.DOUBLE))  # fmt: skip
+    assert came.precisions == ("DOUBLE",) and not came.is_half
+    assert {v.dtype for v in graph.graph.initializers.values()} == {ir.DataType.FLOAT}
+    assert graph.graph.inputs[0].dtype == ir.DataType.FLOAT
+    # Logits that a Cast ends in double precision, which is dropped in the Graph.
+    cast = [*LOGITS, node("Cast", "z", "d", to=TensorProto.DOUBLE), node("Softmax", "d", "y")]
+    graph, came = brought(model_of(cast, HEAD, result=TensorProto.DOUBLE))
+    assert came.output == "d" and kinds(graph)[-1] == "Gemm"
+
+
+def test_pads_that_are_computed() -> None:
+    """As PyTorch's older exporter writes every padding."""
+    after = [
+        node("Concat", "some zeros", "early", axis=0), node("Reshape", "early two", "pairs"),
+        node("Slice", "pairs last first axis step", "turned"),
+        node("Transpose", "turned", "t", perm=[1, 0]), node("Reshape", "t flat", "u"),
+        node("Cast", "u", "pads", to=TensorProto.INT64), node("Pad", "a pads", "c"),
+    ]  # fmt: skip
+    constants = {
+        "some": ints(1, 2, 1, 0), "zeros": ints(0, 0, 0, 0), "two": ints(-1, 2), "flat": ints(-1),
+        "last": ints(-1), "first": ints(-(2**31)), "axis": ints(0), "step": ints(-1),
+    }  # fmt: skip
+    graph, _ = brought(inside(after, constants, opset=17))
+    assert "Pad" in kinds(graph) and "Slice" not in kinds(graph)
 
 
 def test_the_proof_finds_a_change() -> None:
@@ -436,13 +585,20 @@ def test_the_proof_finds_a_change() -> None:
     changed = np.array(weight.const_value.numpy())  # type: ignore[union-attr]
     changed[3, 2] += 0.05
     weight.const_value = ir.tensor(changed, name=weight.name)
-    with pytest.raises(StageError, match=r"m.onnx: as canonical Graph it gives other logits"):
+    with pytest.raises(StageError, match=r"m.onnx: the Graph is not the same function"):
         prove(original, came, VIEW, graph, 1, "m.onnx")
 
 
 def test_what_does_not_fit_together() -> None:
     wrong = [node("Conv", "x v", "c"), *TAIL, node("Gemm", "f v", "y", transB=1)]
-    assert "its operators do not fit together" in refused(model_of(wrong, HEAD))
+    message = refused(model_of(wrong, HEAD))
+    assert "its operators do not fit together: Conv 'my Conv c': " in message
+    wrong[1:1] = [node("Relu", "c", "d"), node("MatMul", "d w", "e")]
+    wrong[0] = node("Conv", "x w", "c")
+    for item in wrong:
+        item.ClearField("name")  # it is then called after what it gives
+    message = refused(model_of([*wrong[:3], node("Flatten", "e", "y")], HEAD))
+    assert "its operators do not fit together: MatMul 'e': Incompatible" in message
     kind = inside([node("Cast", "a", "c", to=99)], {})
     assert "99 is not a valid DataType" in refused(kind)
     old = inside([node("Clip", "a", "c", min=0.0)], {})

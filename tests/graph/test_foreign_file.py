@@ -191,6 +191,16 @@ def test_no_model(tmp_path: Path, content: bytes) -> None:
     assert "is not a readable ONNX file" in refused(path)
 
 
+def test_inputs_that_nothing_reads(tmp_path: Path) -> None:
+    """tf2onnx leaves the constants of Keras' Normalization as such."""
+    sides = [
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 3]) for n in ("x", "mean", "y")
+    ]
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", sides[:2], sides[2:])
+    onnx.save(helper.make_model(graph), tmp_path / "m.onnx")
+    assert [value.name for value in load_foreign(tmp_path / "m.onnx").graph.inputs] == ["x"]
+
+
 def test_a_graph_that_is_not_whole(tmp_path: Path) -> None:
     def saved(*nodes: tuple[str, list[str], str]) -> Path:
         graph = helper.make_graph(

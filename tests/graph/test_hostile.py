@@ -1,8 +1,12 @@
 """What a damaged or hostile ONNX file holds ends in words, and takes no memory worth speaking of."""
 
 import itertools
+import resource
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from pipeline.data.preprocess import Preprocess
 from pipeline.errors import StageError
 from pipeline.graph.foreign import bring_in
+from pipeline.graph.memory import bounded_memory
 from pipeline.graph.proof import prove
 
 VIEW = Preprocess(size=8)
@@ -103,6 +108,65 @@ BOMBS: dict[str, Callable[[], onnx.ModelProto]] = {
 @pytest.mark.parametrize("name", BOMBS)
 def test_constants_do_not_explode(name: str) -> None:
     assert "makes constants of more than 1 GiB" in refused(BOMBS[name]())
+
+
+def test_lists_of_sizes_do_not_explode() -> None:
+    """ONNX computes them while it infers shapes, before anything of ours sees them."""
+    names = ["k0", *(f"k{step}" for step in range(1, 40)), "k"]
+    chain = [
+        helper.make_node("Concat", [before, before], [after], name=f"to {after}", axis=0)
+        for before, after in itertools.pairwise(names)
+    ]
+    shaped = helper.make_node("Reshape", ["x", "k"], ["c"])
+    for first in ([], [helper.make_node("Shape", ["x"], ["k0"])]):
+        constants = {} if first else {"k0": np.ones(64, np.int64)}
+        message = refused(model_of(*first, *chain, shaped, *TAIL, constants=constants))
+        assert "integers; up to 1048576 are computed with" in message and "Concat 'to k" in message
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a process's memory")
+def test_a_tensor_whose_size_is_computed_meets_the_limit(tmp_path: Path) -> None:
+    """In a process of its own, which would else take 15 GB. No rule looks for such a thing."""
+    filled = [
+        helper.make_node("Shape", ["x"], ["s"]),
+        helper.make_node("ReduceProd", ["s"], ["o"], axes=[0], keepdims=1),
+        helper.make_node("Mul", ["o", "many"], ["q"]),
+        helper.make_node("ConstantOfShape", ["q"], ["z"]),
+        helper.make_node("ReduceSum", ["z"], ["none"], keepdims=0),
+        helper.make_node("Add", ["x", "none"], ["a"]),
+        helper.make_node("Conv", ["a", "w"], ["c"]),
+    ]
+    model = model_of(*filled, *TAIL, constants={"many": np.array([10_000_000], np.int64)}, batch=1)
+    onnx.save(model, str(tmp_path / "m.onnx"))
+    program = (
+        "import sys; from pathlib import Path; from pipeline.errors import StageError\n"
+        "from pipeline.init.look import look\n"
+        "try: look(sys.argv[1], None, None)\n"
+        "except StageError as error: print(error)\n"
+        # getrusage would count what the test's own process had when it was forked.
+        "peak = Path('/proc/self/status').read_text().partition('VmHWM:')[2].split()[0]\n"
+        "print(int(peak) >> 10)\n"
+    )
+    argv = [sys.executable, "-c", program, str(tmp_path / "m.onnx")]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    *said, peak = done.stdout.splitlines()
+    assert "Failed to allocate memory" in said[0] and int(peak) < 1500
+    assert "onnxruntime" not in done.stderr, "what it says itself stands in the message already"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a process's memory")
+def test_the_limit_is_for_the_body_alone(tmp_path: Path) -> None:
+    file = tmp_path / "m.onnx"
+    onnx.save(model_of(CONV, *TAIL), str(file))
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = r"m\.onnx: takes more than 0\.125 GiB of memory"
+    with pytest.raises(StageError, match=wanted), bounded_memory(file, 1 << 27):
+        np.zeros(1 << 28, np.uint8)
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
+    with bounded_memory(file):
+        assert resource.getrlimit(resource.RLIMIT_DATA)[0] > 4 << 30
+        np.zeros(1 << 28, np.uint8)
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
 
 
 def test_what_was_folded_is_let_go() -> None:

@@ -113,7 +113,7 @@ def test_a_float_onnx_file(models: Any, tmp_path: Path) -> None:
     assert found.view.preprocess.size == 32 and found.view.guessed == GUESSES
     assert found.view.preprocess.std == (0.229, 0.224, 0.225)
     assert found.npu == ("1 x Mul (mul1): the NPU runs it on its slow programmable unit",)
-    assert found.notes == ("The Softmax at its end is left out: logits are kept.",)
+    assert found.notes == ("The Softmax at the model's end is left out: logits are kept.",)
 
 
 def test_tensorflows_classes_and_a_free_size(models: Any, tmp_path: Path) -> None:
@@ -151,6 +151,56 @@ def test_a_qdq_file(models: Any, tmp_path: Path) -> None:
     assert found.source == "quantized-onnx"
     assert found.quantized is not None and "asymmetric" in found.quantized
     assert found.outputs == 10
+    assert found.view.guessed == GUESSES
+
+
+@pytest.mark.parametrize(
+    ("scale", "zero_point", "mean", "std"),
+    [(1.0, 0, 0.0, 1 / 255), (1 / 127.5, 128, 0.5, 0.5), (1 / 255, 0, 0.0, 1.0)],
+)
+def test_the_integers_of_a_qdq_file_say_how_it_is_fed(
+    models: Any, tmp_path: Path, scale: float, zero_point: int, mean: float, std: float
+) -> None:
+    file = models.quantized(models.classifier(tmp_path / "f.onnx"), tmp_path / "q.onnx")
+    model = onnx.load(file)
+    for name, value in (("image_scale", scale), ("image_zero_point", zero_point)):
+        [tensor] = [item for item in model.graph.initializer if item.name == name]
+        dtype = onnx.numpy_helper.to_array(tensor).dtype
+        is_signed = dtype == np.int8
+        array = np.asarray(value - 128 * is_signed, dtype)
+        tensor.CopyFrom(onnx.numpy_helper.from_array(array, name))
+    onnx.save(model, file)
+    view = look(str(file), None, None).view
+    assert (view.preprocess.mean, view.preprocess.std) == ((mean,) * 3, (std,) * 3)
+    assert view.guessed == ("interpolation", "crop")
+
+
+def test_a_qdq_file_is_not_guessed_to_have_three_deviations(models: Any, tmp_path: Path) -> None:
+    """A run refuses those."""
+    file = models.quantized(models.classifier(tmp_path / "f.onnx"), tmp_path / "q.onnx")
+    found = look(str(file), None, None)
+    assert found.view.guessed == GUESSES and found.view.preprocess.std == (0.5,) * 3
+    assert any("SyNAP knows one deviation" in note for note in found.notes)
+
+
+def test_a_qdq_file_is_held_to_its_graph_and_plan(
+    models: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rendering with a fault stands in for an import with one, which is not to be had."""
+    from pipeline.quant import qdq
+
+    file = models.quantized(models.classifier(tmp_path / "f.onnx"), tmp_path / "q.onnx")
+    render = qdq.render_qdq
+
+    def faulty(model: Any, plan: Any) -> None:
+        coarse = plan.activations["relu1" if "relu1" in plan.activations else "conv1"]
+        wrong = coarse.model_copy(update={"scale": (coarse.scale[0] * 40,)})
+        changed = {name: wrong if t is coarse else t for name, t in plan.activations.items()}
+        render(model, plan.model_copy(update={"activations": changed}))
+
+    monkeypatch.setattr(qdq, "render_qdq", faulty)
+    with pytest.raises(StageError, match=r"q\.onnx: as Graph and Plan it gives other logits"):
+        look(str(file), None, None)
 
 
 @pytest.mark.parametrize("content", [b"", b"onnx", b"\x08\x08\x3a\x7f", bytes(64)])
@@ -181,6 +231,11 @@ def test_onnx_that_no_run_could_take(models: Any, tmp_path: Path) -> None:
     model = onnx.load(str(base))
     model.graph.input.add().CopyFrom(model.graph.input[0])
     model.graph.input[1].name = "second"
+    model.graph.node.append(onnx.helper.make_node("Relu", ["second"], ["unread"]))
+    model.graph.node.insert(
+        0, onnx.helper.make_node("Add", ["image", "second"], ["both"], name="/both")
+    )
+    model.graph.node[1].input[0] = "both"
     assert "has the inputs ['image', 'second']" in refused(model, tmp_path)
     model = onnx.load(str(base))
     model.graph.initializer[0].data_location = onnx.TensorProto.EXTERNAL
@@ -250,5 +305,7 @@ def test_folders_and_an_architecture_too_many(tmp_path: Path, models: Any) -> No
         (tmp_path / name).mkdir()
         with pytest.raises(PipelineError, match="is a folder"):
             look(str(tmp_path / name), None, None)
+    with pytest.raises(UsageError, match=r"a model is expected\n.*pipeline init MODEL --data "):
+        look(f"{tmp_path}/net/", None, None)
     with pytest.raises(UsageError, match="--arch: says of which architecture"):
         look(str(models.classifier(tmp_path / "m.onnx")), "resnet50", None)

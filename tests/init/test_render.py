@@ -116,6 +116,14 @@ def test_a_source_that_brings_its_preprocessing_is_not_contradicted(tmp_path: Pa
     assert "# preprocess: {size: 32, interpolation: bicubic" in out.read_text()
 
 
+def test_what_is_behind_a_bullet_stands_in_line(tmp_path: Path) -> None:
+    finding = "3 x Conv (conv1, conv2, conv3): " + "slower than it could be, " * 6
+    text = render_recipe(found(npu=(finding,)), "x", tmp_path / "r.yaml")
+    lines = text.splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("# - 3 x"))
+    assert lines[at + 1].startswith("#   ") and max(map(len, lines[at : at + 2])) <= 100
+
+
 def test_guesses_and_what_is_slow_stand_in_comments(tmp_path: Path) -> None:
     view = View(Preprocess(size=32), "", guessed=("mean", "std"))
     text = render_recipe(found(view=view, npu=("3 x Mul: slow",)), "net.onnx", tmp_path / "r.yaml")

@@ -51,6 +51,18 @@ class Net:
         self.file.operator(kind, version, inputs, made, options)
         return made
 
+    def parts(
+        self, kind: str, inputs: Sequence[Tensor], shapes: Sequence[Sequence[int]], options: Any
+    ) -> list[Tensor]:
+        """An operator of several results."""
+        self.count += 1
+        made = [
+            self.file.tensor(f"{kind.lower()}{self.count}_{part}", shape, "float32", None)
+            for part, shape in enumerate(shapes)
+        ]
+        self.file.operator(kind, 1, inputs, made, options)
+        return made
+
     def conv(
         self, source: Tensor, channels: int, kernel: tuple[int, int] = (3, 3), stride: int = 1,
         padding: int = SAME, activation: int = 0, dilation: int = 1, groups: int = 1,

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import StageError
@@ -53,12 +53,64 @@ def shuffled(net: Any) -> Any:
     return net.reshape(net.reshape(x, (1, *x.shape[1:3], 2, 3)), (1, 21, 3, 6))
 
 
+def transposed(net: Any, source: Any, order: Any) -> Any:
+    shape = [source.shape[place] for place in order]
+    inputs = [source, net.constant(order, np.int32)]
+    return net.op("TRANSPOSE", inputs, shape, schema.TransposeOptionsT())
+
+
+def channel_shuffled(net: Any) -> Any:
+    """As ShuffleNet has it in Keras."""
+    x = net.conv(net.input, 6)
+    apart = net.reshape(x, (1, *x.shape[1:3], 2, 3))
+    return net.reshape(transposed(net, apart, (0, 1, 2, 4, 3)), x.shape)
+
+
 def padded(net: Any, kind: str, fill: float | None = None) -> Any:
     pads = net.constant([[0, 0], [1, 2], [3, 0], [0, 1]], np.int32)
     inputs = [net.conv(net.input, 4), pads]
     inputs += [] if fill is None else [net.constant([fill])]
     options = schema.PadOptionsT() if fill is None else schema.PadV2OptionsT()
     return net.op(kind, inputs, (1, 12, 10, 5), options)
+
+
+def leaked(net: Any) -> Any:
+    """LeakyReLU, as Keras' converter writes it."""
+    x = net.conv(net.input, 4)
+    return net.op("LEAKY_RELU", [x], x.shape, schema.LeakyReluOptionsT(alpha=0.3))
+
+
+def halved(net: Any) -> Any:
+    """A stage of a cross-stage-partial network: one half is worked on, the other waits."""
+    x = net.conv(net.input, 6)
+    halves = [(*x.shape[:3], 3)] * 2
+    inputs = [net.constant(-1, np.int32), x]
+    left, right = net.parts("SPLIT", inputs, halves, schema.SplitOptionsT(numSplits=2))
+    options = schema.ConcatenationOptionsT(axis=3)
+    return net.op("CONCATENATION", [net.conv(right, 3), left], x.shape, options)
+
+
+def split_unequally(net: Any, sizes: Any = (2, 3, -1), axis: int = 2) -> Any:
+    """Columns, of which the middle ones are not read."""
+    x = net.conv(net.input, 4)
+    shapes = [(*x.shape[:2], side, 4) for side in (2, 3, 2)]
+    inputs = [x, net.constant(sizes, np.int32), net.constant(axis, np.int32)]
+    left, _, right = net.parts("SPLIT_V", inputs, shapes, schema.SplitVOptionsT(numSplits=3))
+    return binary(net, "SUB", left, right)
+
+
+def sliced(net: Any, begin: Any, size: Any) -> Any:
+    x = net.conv(net.input, 4)
+    bounds = [net.constant(row, np.int32) for row in (begin, size)]
+    ends = zip(begin, size, x.shape, strict=True)
+    shape = [side - start if count == -1 else count for start, count, side in ends]
+    return net.op("SLICE", [x, *bounds], shape, schema.SliceOptionsT())
+
+
+def strided(net: Any, shape: Any, bounds: Any, **masks: Any) -> Any:
+    """`bounds` are begins, ends and steps; -2 is the last but one."""
+    inputs = [net.conv(net.input, 4), *(net.constant(row, np.int32) for row in bounds)]
+    return net.op("STRIDED_SLICE", inputs, shape, schema.StridedSliceOptionsT(**masks))
 
 
 def softened(net: Any, beta: float) -> Any:
@@ -95,8 +147,21 @@ CASES: dict[str, Callable[[Any], Any]] = {
     "squeeze": squeezed,
     "squeeze and excite": excited,
     "channels in groups": shuffled,
+    "channel shuffle": channel_shuffled,
+    "transpose": lambda net: transposed(net, net.conv(net.input, 4), (0, 3, 1, 2)),
     "pad": lambda net: padded(net, "PAD"),
     "pad by a number": lambda net: padded(net, "PADV2", -1.5),
+    "leaky": leaked,
+    "halves": halved,
+    "unequal parts": split_unequally,
+    "slice": lambda net: sliced(net, (0, 1, 2, 0), (1, 3, -1, 2)),
+    "slice of all": lambda net: sliced(net, (0, 0, 0, 0), (-1, -1, -1, -1)),
+    "cropped": lambda net: strided(
+        net, (1, 7, 4, 4), [(0, 1, 1, 0), (0, -1, -2, 0), (1, 1, 1, 1)], beginMask=9, endMask=9,
+    ),
+    "every second": lambda net: strided(
+        net, (1, 4, 7, 4), [(0, 1), (1, 9), (1, 2)],
+    ),
     "softmax of a map": lambda net: softened(net, 1.0),
     "dense": lambda net: net.dense(net.dense(net.mean(net.input), 4, ACTIVATION.RELU), 5),
     "dense of a map": lambda net: net.dense(net.conv(net.input, 4), 5),
@@ -135,6 +200,29 @@ def test_padding_is_exact(nets: Any, size: Any, kernel: Any, stride: int, kind: 
         made = net.conv(net.input, 2, kernel, stride)
     else:
         made = net.pool(kind, net.input, kernel, stride, SAME)
+    nets.same_function(net.to_bytes(net.flat(made)), size)
+
+
+@given(
+    data=st.data(), masked=st.integers(0, 15), size=st.tuples(st.integers(1, 6), st.integers(1, 6))
+)
+@settings(deadline=None, max_examples=30)
+def test_every_slice(nets: Any, data: st.DataObject, masked: int, size: Any) -> None:
+    """Bounds from either end and beyond, as Python counts them."""
+    net = nets.Net(size)
+    x = net.conv(net.input, 4)
+    bounds, shape = [[0], [1], [1]], [1]
+    for axis, side in enumerate(x.shape[1:], 1):
+        begin, end = (data.draw(st.integers(-side - 2, side + 2)) for _ in range(2))
+        step = data.draw(st.integers(1, 3))
+        begin, end = (None if masked >> axis & 1 else bound for bound in (begin, end))
+        shape.append(len(range(*slice(begin, end, step).indices(side))))
+        assume(shape[axis])
+        for column, bound in zip(bounds, (begin, end, step), strict=True):
+            column.append(bound or 0)
+    inputs = [x, *(net.constant(column, np.int32) for column in bounds)]
+    options = schema.StridedSliceOptionsT(beginMask=masked, endMask=masked)
+    made = net.op("STRIDED_SLICE", inputs, shape, options)
     nets.same_function(net.to_bytes(net.flat(made)), size)
 
 
@@ -283,6 +371,38 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
         lambda net: net.flat(net.op("PAD", [net.input, net.constant([[0, 0], [-1, 0], [0, 0], [0, 0]],
                                             np.int32)], (1, 8, 7, 3), schema.PadOptionsT())),
         "its pads are",
+    ),
+    "parts of the batch": (
+        lambda net: net.flat(split_unequally(net, axis=0)), r"it splits along \[0\] of 4 dimensions",
+    ),
+    "parts that are too many": (
+        lambda net: net.flat(split_unequally(net, axis=1)), r"it makes .* out of \[1, 9, 7, 4\]",
+    ),
+    "a slice of nothing": (
+        lambda net: net.flat(sliced(net, (0, 9, 0, 0), (1, 2, 7, 4))), r"it takes .*\(9, 11, 1\)",
+    ),
+    "no image": (
+        lambda net: net.flat(strided(net, (1, 9, 7, 4), [(1,), (1,), (1,)])), "leaves images",
+    ),
+    "backwards": (
+        lambda net: net.flat(strided(net, (1, 9, 7, 4), [(0, 9), (1, 0), (1, -1)])),
+        r"its steps are \[1, -1\]",
+    ),
+    "without its dimension": (
+        lambda net: net.flat(strided(net, (1, 7, 4), [(0, 1), (1, 2), (1, 1)], shrinkAxisMask=2)),
+        "it adds or takes away dimensions",
+    ),
+    "bounds of fewer": (
+        lambda net: net.flat(strided(net, (1, 9, 7, 4), [(0, 1), (1,), (1, 1)])),
+        "are not those of 4 dimensions",
+    ),
+    "the batch behind": (
+        lambda net: net.flat(transposed(net, net.input, (1, 0, 2, 3))),
+        r"it puts 4 dimensions in the order \[1, 0, 2, 3\]",
+    ),
+    "two results of one": (
+        lambda net: net.flat(net.parts("RELU", [net.input], [net.input.shape] * 2, None)[1]),
+        "it has 2 results",
     ),
     "weights that are computed": (
         lambda net: net.op("FULLY_CONNECTED", [net.mean(net.input), net.mean(net.input)], (1, 1),

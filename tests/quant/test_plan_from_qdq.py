@@ -228,7 +228,7 @@ def test_the_softmax_and_its_pair_go(quantized: Quantized) -> None:
 
 def test_a_plan_of_another_form_is_refused_with_the_reason(quantized: Quantized) -> None:
     with pytest.raises(
-        StageError, match=r"conv1_weight have the integer -128.* scales per channel"
+        StageError, match=r"weights of /c1 have the integer -128.* scale for every channel"
     ):
         imported(quantized("uint8", "uint8", True))
     shifted = changed(quantized("uint8", "int8", True), "w1_zero_point", [0, 0, 5, 0, 0, 0])
@@ -279,6 +279,32 @@ def test_damage_is_named(quantized: Quantized) -> None:
                 node.input[index] = "image"
     with pytest.raises(StageError, match="its input is not quantized"):
         imported(proto)
+
+
+@pytest.mark.parametrize(("factor", "shift", "mean"), [(1 / 127.5, -1.0, 0.5), (1 / 255, 0.0, 0.0)])
+def test_what_is_done_before_the_first_pair_is_preprocessing(
+    quantized: Quantized, factor: float, shift: float, mean: float
+) -> None:
+    """NNCF quantizes what the first convolution reads, behind a normalization of the model's own; it
+    is no layer either, whose integers that end at 0 would stand for a ReLU."""
+    proto = changed(quantized("uint8", "int8"), "image_scale", factor)
+    changed(proto, "image_zero_point", 0 if shift == 0 else 128)
+    expected = imported(copy.deepcopy(proto))[2].activations
+    first = next(node for node in proto.graph.node if node.op_type == "QuantizeLinear"
+                 and node.input[0] == "image")  # fmt: skip
+    first.input[0] = "scaled"
+    steps = [helper.make_node("Mul", ["image", "step"], ["raw"], name="/rescaling"),
+             helper.make_node("Add", ["raw", "shift"], ["scaled"], name="/moved")]  # fmt: skip
+    for step in steps[::-1]:
+        proto.graph.node.insert(0, step)
+    proto.graph.initializer.append(numpy_helper.from_array(np.float32(factor), "step"))
+    proto.graph.initializer.append(numpy_helper.from_array(np.float32(shift), "shift"))
+    fed = VIEW.model_copy(update={"mean": (0.0,) * 3, "std": (1 / 255,) * 3})
+    graph = ir.from_proto(proto)
+    _, plan = plan_from_qdq(graph, fed, "q.onnx")
+    assert plan.normalization.mean == pytest.approx((mean,) * 3)
+    assert plan.normalization.std == pytest.approx((1 / (255 * factor),) * 3)
+    assert plan.activations == expected
 
 
 def test_weights_that_are_quantized_while_the_model_runs(quantized: Quantized) -> None:

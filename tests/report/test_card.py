@@ -11,6 +11,7 @@ from huggingface_hub import ModelCard
 from PIL import Image
 
 from pipeline.errors import StageError
+from pipeline.quantities import points
 from pipeline.report.card import COMMAND, card_text, write_card
 from pipeline.report.card_check import check_card
 from pipeline.report.card_example import Example, NoExample, example_of, table
@@ -56,7 +57,7 @@ def test_its_numbers_are_those_of_the_run(results: Any) -> None:
     check, artifact = compiled["check"], compiled["artifact"]
     row = next(line for line in text.splitlines() if line.startswith("| compile |"))
     assert f"| {100 * check['top1']:.2f} % |" in row
-    assert f"| {100 * check['top1_drop']:+.2f} |" in row
+    assert f"| {points(check['top1_drop'])} |" in row
     assert f"| {check['images']} |" in row
     assert f"{artifact['bytes']:,} bytes, sha256 {artifact['sha256']}" in text
     assert "**CPU bundle, not an NPU build.**" in text
@@ -64,6 +65,25 @@ def test_its_numbers_are_those_of_the_run(results: Any) -> None:
     assert "| Input | input | 1, 3, 64, 64 | float32 | nchw |" in text
     # The vendor's cards give the output the size of the image.
     assert "- **Classes:** 10" in text and "Output Size" not in text
+
+
+def test_what_the_boards_view_costs_is_named(results: Any) -> None:
+    measured = results.report["stages"][-1]["details"]["device_view"]
+    low, high = measured["confidence_interval"]
+    said = (
+        f"top-1 {100 * measured['top1']:.2f} % instead of {100 * measured['model_top1']:.2f} %, on "
+        f"{measured['images']} images"
+    )
+    ends = f"{points(low)} to {points(high)} at {100 * measured['confidence']:.0f} %"
+    text = results.card.read_text(encoding="utf-8")
+    performance = text[text.index("## Performance") : text.index("### Time")]
+    assert said in performance and ends in performance
+    # The card is held to it.
+    results.replace(said, said.replace("instead of", "instead of 9"))
+    (fault,) = check_card(results.folder, 2).faults
+    assert "instead of" in fault
+    results.change_report(lambda report: report["stages"][-1]["details"].pop("device_view"))
+    assert "does it cost was not measured" in rewritten(results)
 
 
 def test_the_command_is_what_run_sh_does(results: Any) -> None:
@@ -187,7 +207,14 @@ def test_a_run_that_did_not_pass_says_so(results: Any) -> None:
         (lambda report: report["stages"].pop(), "this run made no bundle"),
         (lambda report: report.update(target=None, compile=None), "this run made no bundle"),
         (lambda report: details(report).pop("architecture"), r"stages\.weights\.details\.arch"),
-        (lambda report: report["stages"][-1]["check"].pop("required"), "required: is missing"),
+        (
+            lambda report: report["stages"][-1]["check"].pop("required"),
+            "written by an older version of the pipeline, or is damaged: .*required: is missing",
+        ),
+        (
+            lambda report: report["stages"][-1]["details"]["device_view"].update(top1=94.6),
+            r"stages\.compile\.details\.device_view\.top1",
+        ),
     ],
 )
 def test_a_report_that_gives_no_card(results: Any, change: Any, said: str) -> None:

@@ -139,7 +139,7 @@ def test_a_changed_report(results: Any) -> None:
     [
         (lambda text: "# My model\n", "no machine-readable part"),
         (lambda text: text + text[text.index("<!-- card:") :], "several machine-readable parts"),
-        (lambda text: text.replace('"version": 1', '"version": 2'), "another version"),
+        (lambda text: text.replace('"version": 2', '"version": 1'), "another version"),
         (lambda text: text.replace('{"example"', '["example"'), "not JSON"),
         (lambda text: text.replace('"files": {', '"files": {"../x": "", '), "damaged"),
         (lambda text: text.replace('"cpu"', '"gpu"'), "damaged"),

@@ -92,9 +92,13 @@ def test_another_recipe_on_the_same_images(made: Any) -> None:
     by_name = {p.name: p for p in comparison.stages}
     assert by_name["export"].same_file and not by_name["quantize"].same_file
     quantized = by_name["quantize"]
-    assert quantized.top1_change == pytest.approx(
-        stage(made.report(), "quantize")["check"]["top1"] - quantized.a.top1
-    )
+    check = stage(made.report(), "quantize")["check"]
+    assert quantized.top1_change == pytest.approx(check["top1"] - quantized.a.top1)
+    low, high = quantized.change_interval
+    assert low < quantized.top1_change < high
+    assert by_name["export"].change_interval is None
+    assert comparison.summary.startswith("compile: on the same 60 images A is right on ")
+    assert "each end with 95 % confidence." in comparison.summary
 
 
 def test_numbers_and_their_change(pair: Any, capsys: Any) -> None:
@@ -111,7 +115,7 @@ def test_numbers_and_their_change(pair: Any, capsys: Any) -> None:
     lines = joined(printed(capsys, comparison))
     start = lines.index(next(line for line in lines if line.startswith("quantize top-1")))
     block = "\n".join(lines[start : start + 9])
-    assert f"50.00% {100 * (0.5 - old.top1):+.2f}" in block
+    assert f"50.00 % {100 * (0.5 - old.top1):+.2f}" in block
     assert f"+25.00 {100 * (0.25 - old.top1_drop):+.2f}" in block
     assert f"10.0 dB {10 - old.sqnr_db:+.1f} dB" in block
     assert f"0.2 MB {200_000 / old.bytes:.2f} times" in block
@@ -129,7 +133,7 @@ def test_other_images_are_said_loudly(pair: Any, capsys: Any) -> None:
     assert all(p.top1_change is None for p in comparison.stages)
     lines = joined(printed(capsys, comparison))
     assert lines[2].startswith("! other evaluation images")
-    assert any(re.fullmatch(r"export top-1 \S+% \S+% ! not comparable", line) for line in lines)
+    assert any(re.fullmatch(r"export top-1 \S+ % \S+ % ! not comparable", line) for line in lines)
     (difference,) = comparison.data
     assert difference.what == "evaluation images"
 
@@ -183,6 +187,45 @@ def test_what_differs_is_named(pair: Any, capsys: Any) -> None:
     assert any(re.fullmatch(r"onnxruntime: \S+ \| 9\.9", line) for line in lines)
 
 
+def test_another_float_model_leaves_the_difference_without_an_interval(pair: Any) -> None:
+    def change(report: Any) -> None:
+        for name, digest in (("export", "1"), ("quantize", "2"), ("lower", "4"), ("compile", "3")):
+            if (stage(report, name)["artifact"]) is not None:
+                stage(report, name)["artifact"].update(sha256=digest * 64)
+
+    comparison = pair(change)
+    assert comparison.stages[-1].change_interval is None
+    assert "just as many. Whether that is chance is not said" in comparison.summary
+
+
+def test_a_run_that_stopped_early_has_a_name_of_its_own(pair: Any) -> None:
+    def stop(report: Any) -> None:
+        report["stages"] = report["stages"][:4]
+        report.update(target=None, compile=None)
+
+    comparison = pair(stop)
+    assert (comparison.a.name, comparison.b.name) == ("tiny sl1680", "tiny until quantize")
+    assert comparison.summary == "quantize: both runs made the same file."
+
+
+def test_a_report_of_before(pair: Any, capsys: Any) -> None:
+    """What was added later is unknown of it; without what is needed it has to be made again."""
+
+    def strip(report: Any) -> None:
+        for row in report["stages"]:
+            del row["options"], row["cached"]
+            for field in ("flip_rate", "kl_divergence", "reference_sqnr_db", "published", "top5"):
+                del row["check"][field]
+        stage(report, "compile")["artifact"].update(sha256="1" * 64)
+
+    comparison = pair(strip)
+    assert "Whether that is chance is not said" in comparison.summary
+    assert printed(capsys, comparison)
+    with pytest.raises(StageError, match="written by an older version of the pipeline") as error:
+        pair(lambda report: report["data"].pop("preprocess"))
+    assert error.value.hint.startswith("make it again: `pipeline run`")
+
+
 def test_stages_that_only_one_run_has(pair: Any, capsys: Any) -> None:
     comparison = pair(lambda r: r["stages"].remove(stage(r, "equalize")))
     names = [p.name for p in comparison.stages]
@@ -209,7 +252,7 @@ def test_eighty_columns(pair: Any, capsys: Any) -> None:
         stage(report, "compile")["check"].update(evidence="predicted", verdict="UNDECIDED")
 
     lines = printed(capsys, pair(change))
-    table = lines[lines.index("") : lines.index(next(x for x in lines if x.startswith("changes")))]
+    table = lines[lines.index("") : lines.index(next(x for x in lines if x.startswith("Changes")))]
     assert max(map(len, table)) <= 80
     assert not any("…" in line for line in table)
 

@@ -29,7 +29,7 @@ def test_regressions(capsys: Any) -> None:
     assert lines == [
         "stage top-1 drop size time",
         "export 95.00% - 164.0 MB -",
-        "quantize ! 90.00% (95.00%) ! +5.00 (+0.00) - 12.5 s (10.0 s)",
+        "quantize ! 90.00% (95.00%) ! +5.00 (0.00) - 12.5 s (10.0 s)",
         "lower ! missing - - -",
         "compile new - - -",
         "drops in points, against the float export; in brackets the baseline",

@@ -15,7 +15,6 @@ from pipeline.data.preprocess import Preprocess
 from pipeline.engine import StageResult, TargetResult
 from pipeline.errors import StageError
 from pipeline.report.json_report import build_report, overall
-from pipeline.report.terminal import Terminal, print_results
 from pipeline.synap.handover import Handover
 from pipeline.synap.toolkit_find import Toolkit
 from pipeline.targets import load_target
@@ -118,98 +117,3 @@ def test_a_report_has_no_numbers_that_json_lacks(value: float) -> None:
     report = report_of(TargetResult(None, (stage("export", max_logit_error=value),)))
     assert report["stages"][0]["check"]["max_logit_error"] is None
     json.dumps(report, allow_nan=False)
-
-
-def printed(capsys: Any, results: Any, bundles: Any = (), fallback: str = "") -> str:
-    print_results(results, bundles, [], fallback)
-    out: str = capsys.readouterr().out
-    return out
-
-
-def test_the_table(capsys: Any) -> None:
-    common = (stage("weights", top1_drop=None, step_drop=None, agreement=None, sqnr_db=None),
-              stage("quantize", verdict="UNDECIDED", reason="600 images do not suffice"))  # fmt: skip
-    results = [
-        TargetResult(load_target("sl1640"), (*common, stage("compile", size=4_300))),
-        TargetResult(load_target("sl1680"), (*common, stage("compile", evidence="predicted"))),
-    ]
-    path = Path("/results/demo/sl1640/model.synap")
-    text = printed(capsys, results, [(path, "CPU bundle, not an NPU build")], "no toolkit")
-    lines = text.splitlines()
-    rows = [" ".join(line.split()) for line in lines]
-    assert rows[0] == "stage top-1 drop step agree SQNR verdict size time"
-    assert rows[1] == "weights 95.12% - - - - PASS 43.0 MB 12.3 s"
-    assert rows[2] == "quantize 95.12% +0.51 -0.10 98.50% 31.2 dB UNDECIDED 43.0 MB 12.3 s"
-    assert rows[3] == "compile sl1640 95.12% +0.51 -0.10 98.50% 31.2 dB PASS 4.3 kB 12.3 s"
-    assert rows[4].startswith("compile sl1680") and "PASS (predicted)" in rows[4]
-    assert sum(row.startswith("quantize ") for row in rows) == 1, "what is shared stands there once"
-    assert "quantize: UNDECIDED: 600 images do not suffice" in lines
-    assert (
-        "600 evaluation images; drops in points, against the float export and the stage before"
-        in rows
-    )
-    assert "compile: fell back to the CPU delegate: no toolkit" in lines
-    assert f"{path}  (CPU bundle, not an NPU build)" in lines
-    assert "Nothing was computed" not in text
-
-
-def test_stages_that_took_other_numbers_of_images(capsys: Any) -> None:
-    some = stage("weights", images=128), stage("export", images=128), stage("quantize", images=880)
-    assert (
-        "evaluation images: 128 for weights, export, 880 for quantize; compare drops there, not top-1;"
-        " drops in points"
-    ) in printed(capsys, [TargetResult(None, some)])
-    skipped = replace(stage("export", images=0), artifact=None)
-    assert "no evaluation images;" in printed(capsys, [TargetResult(None, (skipped,))])
-
-
-def test_nothing_computed(capsys: Any) -> None:
-    text = printed(capsys, [TargetResult(None, (stage("export", cached=True),))])
-    assert "stored" in text
-    assert "Nothing was computed: everything was in the store." in text
-
-
-def test_what_is_only_reported(capsys: Any) -> None:
-    text = printed(
-        capsys, [TargetResult(None, (stage("export", required=False, verdict="SKIPPED"),))]
-    )
-    assert "reported" in text and "SKIPPED" not in text
-
-
-def test_words_in_brackets_are_no_markup(capsys: Any) -> None:
-    reason = "drop [bold] of [/images] and :smile:"
-    text = printed(capsys, [TargetResult(None, (stage("export", reason=reason),))])
-    assert f"export: PASS: {reason}" in text
-
-
-def test_long_paths_are_not_broken(capsys: Any) -> None:
-    path = Path("/" + "a" * 150) / "[1] model.synap"
-    text = printed(capsys, [TargetResult(None, (stage("export"),))], [(path, "a notice")])
-    assert f"{path}  (a notice)" in text.splitlines()
-
-
-def test_long_notes_are_not_broken(capsys: Any) -> None:
-    note = f"/{'long/' * 40}x.JPEG was changed since it was made; it is made again"
-    Terminal().note(note)
-    assert capsys.readouterr().err == f"{note}\n"
-
-
-def test_progress_off_a_terminal(capsys: Any) -> None:
-    terminal = Terminal()
-    with terminal.bar("quick work", 10) as bar:
-        bar.advance(10)
-    terminal.note("a note of [brackets]")
-    captured = capsys.readouterr()
-    assert captured.out == "", "stdout is for results"
-    assert captured.err == "a note of [brackets]\n"
-
-
-def test_progress_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("TERM", "xterm")
-    terminal = Terminal()
-    assert terminal.console.is_terminal
-    with terminal.bar("long work", 4) as bar:
-        for _ in range(4):
-            bar.advance()
-    assert "long work" in capsys.readouterr().err

@@ -211,9 +211,25 @@ def checkpoint_value(
     return _block(1, _block(1, name) + _block(2, tensor))
 
 
+def mindcv_shapes(classes: int = 1000) -> dict[str, tuple[int, ...]]:
+    """The tensors of MindCV's model, from a list of its layers that MindSpore itself gave."""
+    norm = ("gamma", "beta", "moving_mean", "moving_variance")
+    shapes: dict[str, tuple[int, ...]] = {}
+    for line in Path(__file__).with_name("mindcv_inception_v4.txt").read_text().splitlines():
+        layer, form = line.split()
+        dims = tuple(int(side) for side in form.split("x"))
+        if layer == "classifier":
+            shapes |= {"classifier.weight": (classes, dims[1]), "classifier.bias": (classes,)}
+        else:
+            shapes[f"{layer}.conv.weight"] = dims
+            shapes |= {f"{layer}.bn.{name}": dims[:1] for name in norm}
+    return shapes
+
+
 @pytest.fixture(scope="session")
 def ckpt() -> Any:
-    """What writes MindSpore's checkpoints: `block`, `value` and `file`."""
+    """What writes MindSpore's checkpoints: `block`, `value` and `file`; and the `shapes` of the
+    tensors in MindCV's."""
 
     def file(path: Path, state: Mapping[str, Any]) -> Path:
         """A checkpoint of float32 tensors."""
@@ -223,4 +239,4 @@ def ckpt() -> Any:
                 stream.write(checkpoint_value(name.encode(), tensor.shape, b"Float32", content))
         return path
 
-    return SimpleNamespace(block=_block, value=checkpoint_value, file=file)
+    return SimpleNamespace(block=_block, value=checkpoint_value, file=file, shapes=mindcv_shapes)

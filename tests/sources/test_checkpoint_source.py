@@ -57,6 +57,51 @@ def test_a_file_without_the_classifier(tmp_path: Path) -> None:
         produce(recipe_model(), path, tmp_path / "folder")
 
 
+def test_a_classifier_of_another_name(tmp_path: Path) -> None:
+    state = build("test_resnet", 5).state_dict()
+    renamed = {name.replace("fc.", "my_head."): tensor for name, tensor in state.items()}
+    path = tmp_path / "w.pth"
+    torch.save(renamed, path)
+    with pytest.raises(StageError, match=r"no tensor fc\.weight") as caught:
+        produce(recipe_model(), path, tmp_path / "folder")
+    assert caught.value.hint == (
+        "the file's last matrix is my_head.weight, of 5 rows; if that is the classifier, save it as "
+        "fc.weight"
+    )
+    with pytest.raises(
+        StageError, match=r"2 missing: fc\.weight, .*; 2 not of this model: my_head"
+    ):
+        produce(recipe_model(num_classes=5), path, tmp_path / "folder")
+
+
+def test_another_number_of_classes_than_the_recipes(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file(build("test_resnet", 5).state_dict(), path)
+    with pytest.raises(
+        StageError, match=r"fc\.weight \(float32 \[5, .*\], not float32 \[7"
+    ) as caught:
+        produce(recipe_model(num_classes=7), path, tmp_path / "folder")
+    assert "set model.num_classes: 5" in caught.value.hint
+
+
+@pytest.mark.parametrize("form", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_another_precision(tmp_path: Path, form: torch.dtype) -> None:
+    state = build("test_resnet", 5).state_dict()
+    kept = {n: t.to(form) if t.is_floating_point() else t for n, t in state.items()}
+    save_file(kept, tmp_path / "w.safetensors")
+    produce(recipe_model(), tmp_path / "w.safetensors", tmp_path / "folder")
+    loaded = load_model(tmp_path / "folder").state_dict()
+    assert all(torch.equal(loaded[name], kept[name].to(state[name].dtype)) for name in state)
+
+
+def test_a_model_saved_whole(tmp_path: Path) -> None:
+    """A pickle of a module is never run, whatever is in it."""
+    torch.save(build("test_resnet", 5), tmp_path / "w.pt")
+    with pytest.raises(StageError, match=r"executable pickle .* never run") as caught:
+        produce(recipe_model(), tmp_path / "w.pt", tmp_path / "folder")
+    assert "torch.save(model.state_dict()" in caught.value.hint
+
+
 def test_no_file() -> None:
     (thing,) = checkpoint_source.missing(recipe_model(), None)
     assert "needs a weights file of test_resnet" in thing.what

@@ -19,35 +19,15 @@ from pipeline.sources.mindcv_names import timm_name
 from pipeline.sources.model_folder import load_model, read_description
 from pipeline.sources.timm_models import build
 
-BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 HERE = Path(__file__).parent
-
-
-def mindcv_shapes(classes: int = 1000) -> dict[str, tuple[int, ...]]:
-    """The tensors of MindCV's model, from a list of its layers that MindSpore itself gave."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    for line in (HERE / "mindcv_inception_v4.txt").read_text().splitlines():
-        layer, form = line.split()
-        dims = tuple(int(side) for side in form.split("x"))
-        if layer == "classifier":
-            shapes |= {"classifier.weight": (classes, dims[1]), "classifier.bias": (classes,)}
-        else:
-            shapes[f"{layer}.conv.weight"] = dims
-            shapes |= {f"{layer}.bn.{name}": dims[:1] for name in BATCH_NORM}
-    return shapes
 
 
 def recipe_model(**changes: Any) -> Model:
     return Model.model_validate({"source": "mindcv", "name": "inception_v4"} | changes)
 
 
-def random_state(classes: int) -> dict[str, torch.Tensor]:
-    torch.manual_seed(2)
-    return {name: torch.rand(shape) for name, shape in mindcv_shapes(classes).items()}
-
-
-def test_every_name_has_its_counterpart_of_the_same_shape() -> None:
-    shapes = mindcv_shapes()
+def test_every_name_has_its_counterpart_of_the_same_shape(ckpt: Any) -> None:
+    shapes = ckpt.shapes()
     own = {
         name: tuple(tensor.shape)
         for name, tensor in build("inception_v4", 1000).state_dict().items()
@@ -78,8 +58,9 @@ def test_names_of_no_such_tensor(name: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def state() -> dict[str, torch.Tensor]:
-    return random_state(7)
+def state(ckpt: Any) -> dict[str, torch.Tensor]:
+    torch.manual_seed(2)
+    return {name: torch.rand(shape) for name, shape in ckpt.shapes(7).items()}
 
 
 @pytest.fixture
@@ -146,9 +127,9 @@ def test_only_the_architecture_that_is_mapped() -> None:
 
 def test_no_file(tmp_path: Path) -> None:
     (thing,) = mindcv_source.missing(recipe_model(), None)
-    assert "needs a checkpoint of inception_v4" in thing.what
+    assert "needs a weights file of inception_v4" in thing.what
     assert "inception_v4-db9c45b3.ckpt" in thing.hint and "--weights" in thing.hint
-    with pytest.raises(StageError, match="needs a checkpoint"):
+    with pytest.raises(StageError, match="needs a weights file"):
         mindcv_source.identity(recipe_model(), None)
     (thing,) = mindcv_source.missing(recipe_model(), tmp_path / "absent.ckpt")
     assert "does not exist" in thing.what
@@ -164,7 +145,7 @@ def test_identity_is_the_content(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_it_is_the_model_of_mindspore(tmp_path: Path) -> None:
+def test_it_is_the_model_of_mindspore(ckpt: Any, tmp_path: Path) -> None:
     """Where MindSpore and MindCV are installed: in this Python, or in that of MINDCV_PYTHON."""
     python = os.environ.get("MINDCV_PYTHON", sys.executable)
     asked = subprocess.run([python, "-c", "import mindspore, mindcv"], capture_output=True)
@@ -174,7 +155,7 @@ def test_it_is_the_model_of_mindspore(tmp_path: Path) -> None:
     done = subprocess.run(program, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr
     names = dict(line.split(" ") for line in (tmp_path / "names.txt").read_text().splitlines())
-    shapes = {name: "x".join(map(str, shape)) for name, shape in mindcv_shapes().items()}
+    shapes = {name: "x".join(map(str, shape)) for name, shape in ckpt.shapes().items()}
     assert names == shapes
     folder = tmp_path / "folder"
     folder.mkdir()

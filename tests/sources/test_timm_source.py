@@ -8,11 +8,9 @@ import pytest
 import torch
 from safetensors.torch import save, save_file
 
-import pipeline
 from pipeline.errors import StageError, UsageError
 from pipeline.progress import Silent
 from pipeline.recipe import Model
-from pipeline.recipe_file import load_recipe
 from pipeline.sources import timm_source
 from pipeline.sources.model_folder import load_model, read_description
 from pipeline.sources.timm_models import build
@@ -80,35 +78,6 @@ def test_from_the_hub(hub: Any, ask: Any, tmp_path: Path, state: dict[str, torch
     assert again["value"] == made["value"]
     assert refused["error"] == "StageError"
     assert f"its sha256 is {sha256}" in refused["text"]
-
-
-RECIPES = sorted(
-    path
-    for path in (Path(pipeline.__file__).parents[1] / "configs").glob("*.yaml")
-    if load_recipe(path).recipe.model.source == "timm"
-)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "path", {load_recipe(p).recipe.model.name: p for p in RECIPES}.values(), ids=lambda p: p.stem
-)
-def test_what_the_shipped_recipes_name(hub: Any, ask: Any, tmp_path: Path, path: Path) -> None:
-    """Every published model of a recipe, by weights of its form; the hub has random ones."""
-    model = load_recipe(path).recipe.model
-    torch.manual_seed(6)
-    drawn = dict(build(model.name, 1000).state_dict())
-    hub.files = {f"timm/{model.name}/model.safetensors": save(drawn)}
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    step = {"model": model.model_dump(mode="json"), "folder": str(folder)}
-    there, made = ask({"do": "missing", **step}, {"do": "produce", **step})
-    assert there["value"] == []
-    assert "error" not in made, made.get("text")
-    description = read_description(folder)
-    assert (description.architecture, description.num_classes) == (model.name, 1000)
-    assert description.published == timm_source.PUBLISHED[model.name]
-    assert same(folder, drawn)
 
 
 def test_what_is_missing_is_said_without_torch(hub: Any, ask: Any) -> None:

@@ -60,6 +60,17 @@ def test_every_form_under_every_ending(tmp_path: Path, form: str, ending: str) -
         lambda s: {"state_dict_ema": s, "state_dict": {k: v * 0 for k, v in s.items()}},
         lambda s: {f"module.{k}": v for k, v in s.items()},
         lambda s: {"state_dict": {f"module._orig_mod.{k}": v for k, v in s.items()}},
+        # Lightning, also around a compiled model.
+        lambda s: {"state_dict": {f"model.{k}": v for k, v in s.items()}, "epoch": 3},
+        lambda s: {"state_dict": {f"model._orig_mod.{k}": v for k, v in s.items()}},
+        # torchvision's training: torch's AveragedModel around the model.
+        lambda s: {
+            "model": {k: v * 0 for k, v in s.items()},
+            "model_ema": {
+                "n_averaged": torch.tensor(5),
+                **{f"module.{k}": v for k, v in s.items()},
+            },
+        },
         collections.OrderedDict,
         lambda s: {k: nn.Parameter(v, requires_grad=v.is_floating_point()) for k, v in s.items()},
     ],

@@ -8,14 +8,12 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-import torch
 
 from pipeline.data.preprocess import Preprocess
 from pipeline.errors import StageError
 from pipeline.graph.canonical import check_canonical, fix_batch
 from pipeline.graph.file import load_graph, preprocess_in
 from pipeline.runners import open_runner
-from pipeline.stages.export import trace
 
 QUICK = ["test_resnet", "test_efficientnet", "test_byobnet", "test_convnext"]
 SLOW = {
@@ -112,31 +110,3 @@ def test_weights_that_are_normalized_on_the_way(exported: Exported) -> None:
     # NFNet standardizes its weights by a batch norm in training mode, which does not fold away.
     with pytest.raises(StageError, match="BatchNormalization '/stem/conv1/BatchNormalization' "):
         exported("test_nfnet", 64)
-
-
-class AveragePool(torch.nn.Module):
-    """As Inception has it: padded, and the padding not counted."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
-
-
-def test_average_pools_do_not_count_their_padding(tmp_path: Path) -> None:
-    path = tmp_path / "m.onnx"
-    trace(AveragePool(), 8, path)
-    [pool] = [n for n in onnx.load(path).graph.node if n.op_type == "AveragePool"]
-    attributes = {a.name: a for a in pool.attribute}
-    assert "count_include_pad" not in attributes or attributes["count_include_pad"].i == 0
-    assert list(attributes["pads"].ints) == [1, 1, 1, 1]
-
-
-class Unexportable(torch.nn.Module):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.linalg.eigvals(x).real
-
-
-def test_a_model_that_cannot_be_exported(tmp_path: Path) -> None:
-    with pytest.raises(StageError, match="PyTorch cannot export this model to ONNX opset 13") as e:
-        trace(Unexportable(), 8, tmp_path / "m.onnx")
-    assert "start from the ONNX file" in str(e.value)
-    assert len(str(e.value).splitlines()) <= 3, "a few lines, not pages"

@@ -17,9 +17,10 @@ from ai_edge_litert import schema_py_generated as schema
 from pipeline.command import unattainable
 from pipeline.data.digest_index import DigestIndex
 from pipeline.data.draw import draw_samples
-from pipeline.engine import Job, StageResult, run
+from pipeline.engine import StageResult, run
 from pipeline.errors import StageError
 from pipeline.graph.file import load_graph, preprocess_in
+from pipeline.job import Job
 from pipeline.lower.model_file import ModelFile
 from pipeline.progress import Silent
 from pipeline.recipe_file import load_recipe

@@ -38,7 +38,7 @@ QUICK = ["test_resnet", "test_efficientnet"]
 SLOW = {
     "mobilenetv1_100": 64, "mobilenetv2_035": 96, "mobilenetv3_small_050": 96, "resnet18": 64,
     "resnet18d": 64, "efficientnet_lite0": 64, "inception_v3": 75, "inception_v4": 75,
-    "vgg11": 224,
+    "vgg11": 224, "cspresnet50": 64,
 }  # fmt: skip
 
 
@@ -188,7 +188,7 @@ def test_a_plan_of_another_graph(lab: Any, quantized: Any, tmp_path: Path) -> No
 
 def test_what_has_no_place_leaves_no_file(lab: Any, quantized: Any, tmp_path: Path) -> None:
     made = quantized("test_convnext", PER_TENSOR)
-    with pytest.raises(StageError, match=r"no place in TFLite for .*Pow \(pow1, pow2"):
+    with pytest.raises(StageError, match=r"no place in TFLite for .* x Pow \(first pow1, "):
         carry_out(made.folder, lab.RECIPE, tmp_path)
     assert not (tmp_path / lower.TFLITE).exists()
 
@@ -256,7 +256,7 @@ def test_an_operator_without_a_place_leaves_the_chain_going(lab: Any, tmp_path: 
     lab.write_images(tmp_path / "images", per_class=4)
     recipe = lab.RECIPE.replace("name: test_resnet", "name: test_convnext")
     recipe = recipe.replace("  weights: {min_top1: 0.5}\n", "").replace(
-        "max_top1_drop: 0.2", "min_top1: 0"
+        "max_top1_drop: 0.2", "min_top1: 0.001"
     )
     (tmp_path / "recipe.yaml").write_text(recipe)
     done = lab.pipeline_run(tmp_path / "recipe.yaml", tmp_path / "artifacts", "--target", "sl1680")

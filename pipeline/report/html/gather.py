@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pipeline.data.preprocess import Preprocess
-from pipeline.engine import Job, StageResult, TargetResult
+from pipeline.engine import StageResult, TargetResult
 from pipeline.evaluation.evaluator import LOGITS, Evaluator
 from pipeline.evaluation.looks import Looks, Outputs
+from pipeline.job import Job
 from pipeline.progress import Progress
 from pipeline.recipe import Thresholds
 from pipeline.report.html.analysis import analysis_of

@@ -1,5 +1,6 @@
 """Numbers and findings as people read them."""
 
+from pipeline import quantities
 from pipeline.report.html.view import (
     Absent,
     Analysis,
@@ -18,12 +19,12 @@ _SIXTEENTH = "less than a sixteenth of the steps"
 
 
 def percent(fraction: float | None) -> str:
-    return NONE if fraction is None else f"{100 * fraction:.2f}{THIN}%"
+    return NONE if fraction is None else _bound(quantities.percent(fraction))
 
 
 def points(fraction: float | None) -> str:
     """A drop in points, with its sign: a loss is positive."""
-    return NONE if fraction is None else _signed(f"{100 * fraction:+.2f}")
+    return NONE if fraction is None else _signed(quantities.points(fraction))
 
 
 def decibel(ratio: float | None) -> str:
@@ -38,13 +39,11 @@ def number(value: float | None) -> str:
 
 
 def size(count: int | None) -> str:
-    if count is None:
-        return NONE
-    return f"{count / 1e6:.1f}{THIN}MB" if count >= 1e5 else f"{count / 1e3:.1f}{THIN}kB"
+    return NONE if count is None else _bound(quantities.size(count))
 
 
 def seconds(value: float) -> str:
-    return f"{value:.1f}{THIN}s" if value < 100 else f"{value / 60:.1f}{THIN}min"
+    return _bound(quantities.seconds(value))
 
 
 def counted(count: int, noun: str) -> str:
@@ -74,10 +73,11 @@ def interval_sentence(view: RunView) -> str:
     if final is None or final.check.confidence_interval is None:
         return ""
     low, high = final.check.confidence_interval
-    limit = "" if final.limit is None else f"; the recipe allows {100 * final.limit:.2f}"
+    limit = "" if final.limit is None else f"; the recipe allows a loss of {100 * final.limit:.2f}"
     return (
-        f"Between {points(low)} and {points(high)} points are lost, each end with "
-        f"{final.confidence:.0%} confidence{limit}."
+        f"Judged from {counted(final.check.images, 'image')}, the true change lies between "
+        f"{_moved(low)} and {_moved(high)} points, each end with "
+        f"{_bound(quantities.confidence(final.confidence))} confidence{limit}."
     )
 
 
@@ -87,7 +87,7 @@ def noise_sentence(analysis: Analysis) -> str:
         return "No layer makes any noise."
     first, last = worst[0], analysis.layers[-1]
     gathered = "" if last.cumulative_db is None else (
-        f" At the logits {decibel(last.cumulative_db)} are left."
+        f" At the end, with everything in integers, {decibel(last.cumulative_db)} are left."
     )  # fmt: skip
     return (
         f"Most noise by itself comes from {first.layer} ({first.operator}), "
@@ -149,13 +149,13 @@ def flips_sentence(flips: Flips) -> str:
 
 def device_sentence(device: DeviceMeasure) -> str:
     low, high = device.interval
-    lost = _signed(f"{100 * device.gap:.2f}")
     return (
         f"With pictures prepared as the board's own program does it, top-1 is "
         f"{percent(device.device_top1)} instead of {percent(device.model_top1)} on "
-        f"{counted(device.images, 'image')}: {lost} points lost to the view, between "
-        f"{points(low)} and {points(high)}. That is no fault of the conversion and no part of its "
-        "verdict."
+        f"{counted(device.images, 'image')}: {_moved(device.gap)} points by the view alone, between "
+        f"{_moved(low)} and {_moved(high)}, each end with "
+        f"{_bound(quantities.confidence(device.confidence))} confidence. That is no fault of the "
+        "conversion and no part of its verdict."
     )
 
 
@@ -194,6 +194,16 @@ def inside(label: str) -> str:
 
 def _sentence(text: str) -> str:
     return text if text.endswith(".") else f"{text}."
+
+
+def _moved(drop: float) -> str:
+    """A drop in words in which nobody has to know what a negative loss is."""
+    return f"a {'gain' if drop < 0 else 'loss'} of {100 * abs(drop):.2f}"
+
+
+def _bound(text: str) -> str:
+    """A number that is not torn from its unit."""
+    return text.replace(" ", THIN)
 
 
 def _signed(text: str) -> str:

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import digest_of_path, publish
-from pipeline.engine import Job, TargetResult
+from pipeline.engine import TargetResult
+from pipeline.job import Job
 from pipeline.process import version_of
 from pipeline.progress import Progress
 from pipeline.report.html.page import PAGE, STYLE, TEMPLATES
@@ -14,7 +15,7 @@ from pipeline.store import Store
 if TYPE_CHECKING:
     from pipeline.data.draw import SampleSets
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same run would be shown in another way; templates have digests of their own."""
 FILE = "report.html"
 TOOLS = ("jinja2", "matplotlib", "pillow")

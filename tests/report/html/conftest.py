@@ -18,8 +18,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.engine import Job, TargetResult
+from pipeline.engine import TargetResult
 from pipeline.engine import run as run_stages
+from pipeline.job import Job
 from pipeline.progress import Silent
 from pipeline.report.html.gather import gather
 from pipeline.report.html.view import RunView
@@ -84,10 +85,12 @@ class Browser:
         assert "error" not in answer, f"{method}: {answer['error']}"
         return answer["result"]
 
-    def open(self, path: Path, width: int, height: int = 900, *, dark: bool = False) -> None:
-        """Load a file in a window of this width."""
+    def open(
+        self, path: Path, width: int, height: int = 900, *, dark: bool = False, media: str = ""
+    ) -> None:
+        """Load a file in a window of this width; `media` may be `print`."""
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.send("Emulation.setEmulatedMedia", features=[scheme])
+        self.send("Emulation.setEmulatedMedia", media=media, features=[scheme])
         self.send(
             "Emulation.setDeviceMetricsOverride",
             width=width, height=height, deviceScaleFactor=1, mobile=width < 600,
@@ -206,9 +209,9 @@ class Run:
 
 
 def carry_out(tiny: Path, artifacts: Path, until: str | None, *changes: str) -> Run:
-    from pipeline.command import make_job
     from pipeline.data.digest_index import DigestIndex
     from pipeline.data.draw import draw_samples
+    from pipeline.job import make_job
     from pipeline.report.json_report import build_report
     from pipeline.synap.handover import Handover
 

@@ -1,14 +1,25 @@
 """The page in a real browser: nothing complained of, nothing cut off, on a phone and on a desk."""
 
+import copy
+import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline.report.compare_runs import Comparison, compare_runs
+from pipeline.report.compare_view import write_page
 from pipeline.report.html.page import render_page
 
-CUT_OFF = """[...document.querySelectorAll('body *')].filter(e => {
+A4 = 680
+"""Pixels between the margins of a sheet: 210 mm less twice 15."""
+CUT_OFF = """(() => {
+const style = getComputedStyle(document.body), all = document.body.getBoundingClientRect()
+const left = all.left + parseFloat(style.paddingLeft) - 1
+const right = all.right - parseFloat(style.paddingRight) + 1
+return [...document.querySelectorAll('body *')].filter(e => {
   const box = e.getBoundingClientRect()
   // Headings of a table that is a list here are only for those who listen to it.
   if (!box.width || e.closest('thead') && e.closest('.stack') && innerWidth < 740) return false
@@ -18,9 +29,26 @@ CUT_OFF = """[...document.querySelectorAll('body *')].filter(e => {
     return box.left < all.left - 1 || box.right > all.right + 1
       || box.top < all.top - 1 || box.bottom > all.bottom + 1
   }
-  const hidden = getComputedStyle(e).overflowX !== 'visible' && e.scrollWidth > e.clientWidth + 1
-  return hidden || box.left < -0.5 || box.right > innerWidth + 0.5
-}).map(e => `${e.tagName} ${e.textContent.trim().slice(0, 60)}`)"""
+  const own = getComputedStyle(e)
+  const clipped = own.overflowX !== 'visible' && e.scrollWidth > e.clientWidth + 1
+    || own.overflowY !== 'visible' && e.scrollHeight > e.clientHeight + 1
+  return clipped || box.left < left || box.right > right
+}).map(e => `${e.tagName} ${e.textContent.trim().slice(0, 60)}`)
+})()"""
+COLLIDING = """[...document.querySelectorAll('svg')].flatMap(svg => {
+  const texts = [...svg.querySelectorAll('text')].map(e => [e.getBoundingClientRect(), e.textContent])
+  return texts.filter(([a]) => a.width).flatMap(([a, one], place) => texts.slice(place + 1)
+    .filter(([b]) => a.left < b.right - 1 && b.left < a.right - 1
+      && a.top + 3 < b.bottom - 3 && b.top + 3 < a.bottom - 3)
+    .map(([, other]) => `${one} | ${other}`))
+})"""
+BROKEN = """[...document.querySelectorAll('.numbers td, .numbers th, .verdict')].flatMap(e =>
+  [...e.childNodes].filter(n => n.nodeType === 3).flatMap(n =>
+    [...n.data.matchAll(/\\S+/g)].filter(word => {
+      const range = document.createRange()
+      range.setStart(n, word.index); range.setEnd(n, word.index + word[0].length)
+      return new Set([...range.getClientRects()].map(box => box.top)).size > 1
+    }).map(word => word[0])))"""
 OVERLAPPING = """[...document.querySelectorAll('td, th')].filter(e =>
   e.getBoundingClientRect().width && e.scrollWidth > e.clientWidth + 1
   && !(e.closest('thead') && e.closest('.stack') && innerWidth < 740)
@@ -65,14 +93,35 @@ def pages(run: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]
     }
     for name, text in texts.items():
         (folder / f"{name}.html").write_text(text, encoding="utf-8")
-    return {name: folder / f"{name}.html" for name in texts}
+    for name, recipe in (("compare", "tiny"), ("compare-long", long("recipe"))):
+        write_page(beside(run.report, recipe, folder), folder / f"{name}.html")
+    return {path.stem: path for path in folder.glob("*.html")}
+
+
+def beside(report: Any, recipe: str, folder: Path) -> Comparison:
+    """The run beside one of another recipe that is undecided where this one passes."""
+    other = copy.deepcopy(report)
+    other.update(recipe=recipe.replace("/", "-"), verdict="UNDECIDED")
+    other["environment"].update(threads=7)
+    compiled = other["stages"][-1]
+    compiled["check"].update(verdict="UNDECIDED", evidence="predicted", flip_rate=0.2)
+    compiled["artifact"].update(sha256="1" * 64, bytes=1)
+    quantize = next(stage for stage in other["stages"] if stage["name"] == "quantize")
+    quantize["options"] = {"quantize": {"layers": {f"{recipe}_{n}": "int16" for n in range(3)}}}
+    for name, data in (("a", report), ("b", other)):
+        (folder / f"{name}.json").write_text(json.dumps(data))
+    return compare_runs(folder / "a.json", folder / "b.json")
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize(
     ("name", "width"),
-    [("plain", 360), ("plain", 768), ("plain", 1440), ("long", 360), ("long", 1440)],
-)
+    [
+        *(("plain", width) for width in (360, 768, 1440)), ("long", 360), ("long", 1440),
+        *(("compare", width) for width in (360, 768, 1440)), ("compare-long", 360),
+        ("compare-long", 1440),
+    ],
+)  # fmt: skip
 def test_nothing_is_cut_off(
     browser: Any, pages: dict[str, Path], name: str, width: int, dark: bool, tmp_path: Path
 ) -> None:
@@ -82,14 +131,18 @@ def test_nothing_is_cut_off(
     assert browser.value("document.documentElement.scrollWidth") <= width
     assert browser.value(CUT_OFF) == []
     assert browser.value(OVERLAPPING) == []
+    assert browser.value(COLLIDING) == []
+    if "long" not in name:
+        assert browser.value(BROKEN) == []
     browser.value("document.querySelectorAll('details').forEach(d => d.open = true)")
     assert browser.value("document.documentElement.scrollWidth") <= width
     assert browser.problems == []
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_all_text_can_be_read(browser: Any, pages: dict[str, Path], dark: bool) -> None:
-    browser.open(pages["plain"], 1440, dark=dark)
+@pytest.mark.parametrize("name", ["plain", "compare"])
+def test_all_text_can_be_read(browser: Any, pages: dict[str, Path], name: str, dark: bool) -> None:
+    browser.open(pages[name], 1440, dark=dark)
     background = browser.value("getComputedStyle(document.body).backgroundColor")
     assert background == ("rgb(20, 23, 26)" if dark else "rgb(255, 255, 255)")
     least, text = browser.value(CONTRAST)
@@ -107,12 +160,29 @@ def test_every_figure_is_shown_once(browser: Any, pages: dict[str, Path], width:
     assert len(drawn) >= 8 and set(drawn) == {1}
 
 
-def test_it_prints(browser: Any, pages: dict[str, Path], tmp_path: Path) -> None:
-    browser.open(pages["plain"], 1000, dark=True)
+@pytest.mark.parametrize("name", ["plain", "compare", "compare-long"])
+def test_it_prints(browser: Any, pages: dict[str, Path], name: str, tmp_path: Path) -> None:
+    browser.open(pages[name], 1000, dark=True)
     browser.pdf(tmp_path / "page.pdf")
     content = (tmp_path / "page.pdf").read_bytes()
     assert content.startswith(b"%PDF") and 2 <= content.count(b"/Type /Page\n") <= 12
     assert browser.problems == []
+    # What is printed between the margins of a sheet (`@page`), as it is laid out there.
+    browser.open(pages[name], A4, media="print")
+    assert browser.value("document.documentElement.scrollWidth") <= A4
+    assert browser.value(CUT_OFF) == []
+    assert browser.value(OVERLAPPING) == []
+    assert browser.value(COLLIDING) == []
+
+
+@pytest.mark.parametrize("name", ["plain", "compare"])
+def test_headings_skip_no_level(browser: Any, pages: dict[str, Path], name: str) -> None:
+    browser.open(pages[name], 1440)
+    levels = browser.value(
+        "[...document.querySelectorAll('h1, h2, h3, h4, h5, h6')].map(e => +e.tagName[1])"
+    )
+    assert levels[0] == 1 and levels.count(1) == 1 and levels.count(2) >= 5
+    assert all(after <= before + 1 for before, after in pairwise(levels))
 
 
 def test_the_test_sees_what_is_cut_off(browser: Any, tmp_path: Path) -> None:
@@ -120,10 +190,16 @@ def test_the_test_sees_what_is_cut_off(browser: Any, tmp_path: Path) -> None:
     page.write_text(
         "<body><p style='width: 2000px'>wide</p><div style='width:50px;overflow:hidden'>"
         "<b style='white-space:nowrap'>hidden words</b></div>"
+        "<div style='height:5px;width:90px;overflow:hidden'>below</div>"
+        "<table class='numbers' style='width:20px;word-break:break-all'><td>UNDECIDED</table>"
+        "<svg><text x='9' y='20'>one</text><text x='12' y='20'>other</text></svg>"
         "<script>console.error('seen')</script><img src='http://127.0.0.1:9/x.png'>"
     )
     browser.open(page, 360)
     assert browser.value("document.documentElement.scrollWidth") > 360
-    assert len(browser.value(CUT_OFF)) >= 2
+    found = browser.value(CUT_OFF)
+    assert {"P wide", "DIV hidden words", "DIV below"} <= {*found}
+    assert browser.value(BROKEN) == ["UNDECIDED"]
+    assert browser.value(COLLIDING) == ["one | other"]
     assert any("seen" in problem for problem in browser.problems)
     assert any(problem.startswith("request: http://127.0.0.1:9") for problem in browser.problems)

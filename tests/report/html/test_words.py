@@ -66,8 +66,13 @@ def test_nothing_was_demanded() -> None:
 
 def test_what_the_images_leave_open() -> None:
     assert words.interval_sentence(view(stage("compile"), "PASS")) == (
-        "Between \u22120.10 and +1.10 points are lost, each end with 95% confidence; the recipe "
-        "allows 3.00."
+        "Judged from 600 images, the true change lies between a gain of 0.10 and a loss of 1.10 "
+        "points, each end with 95\u202f% confidence; the recipe allows a loss of 3.00."
+    )
+    sure = replace(stage("compile", confidence_interval=(0.001, 0.0), images=1), limit=None)
+    assert words.interval_sentence(view(sure, "PASS")) == (
+        "Judged from 1 image, the true change lies between a loss of 0.10 and a loss of 0.00 "
+        "points, each end with 95\u202f% confidence."
     )
     assert words.interval_sentence(view(stage("compile", confidence_interval=None), "PASS")) == ""
 
