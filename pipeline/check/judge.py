@@ -178,8 +178,13 @@ def _judge_drop(
     if verdict == "UNDECIDED":
         images_needed = sequential.images_needed if anytime else gate.images_needed
         needed = images_needed(paired, limit, thresholds.confidence)
-        more = "no number of images" if needed is None else f"about {needed} images"
-        statement += f": {paired.images} images do not suffice, {more} would decide"
+        if needed is not None:
+            more = f"about {needed} images would decide"
+        elif anytime:
+            more = "and of so few it cannot be told how many would"
+        else:
+            more = "no number of images would decide"
+        statement += f": {paired.images} images do not suffice, {more}"
     return verdict, statement
 
 

@@ -19,7 +19,7 @@ TFLITE: Mapping[str, str] = {
     "MEAN": "ReduceMean", "MINIMUM": "Min", "MUL": "Mul", "PAD": "Pad", "PADV2": "Pad",
     "PRELU": "PRelu", "QUANTIZE": "QuantizeLinear", "RELU": "Relu", "RELU6": "Clip",
     "RESHAPE": "Reshape", "RESIZE_BILINEAR": "Resize", "RESIZE_NEAREST_NEIGHBOR": "Resize",
-    "SLICE": "Slice", "SOFTMAX": "Softmax", "SPLIT": "Split", "SQUEEZE": "Squeeze",
+    "SLICE": "Slice", "SOFTMAX": "Softmax", "SPLIT": "Split", "SPLIT_V": "Split", "SQUEEZE": "Squeeze",
     "STRIDED_SLICE": "Slice", "SUB": "Sub", "SUM": "ReduceSum", "TANH": "Tanh",
     "TRANSPOSE": "Transpose", "TRANSPOSE_CONV": "ConvTranspose",
 }  # fmt: skip

@@ -14,6 +14,7 @@ from pipeline.lower.lowering import (
 from pipeline.lower.model_file import Quantization, Tensor
 from pipeline.lower.rules import (
     FINEST_HARD_SWISH,
+    FINEST_LEAKY,
     FINEST_SUM,
     require_coarse_result,
     require_fixed_scale,
@@ -53,6 +54,14 @@ def lower_activation(low: Lowering, node: "ir.Node") -> None:
         low.emit("QUANTIZE", [source], result, low.schema.QuantizeOptionsT())
     else:
         low.emit(word, [source], result)
+
+
+def lower_leaky_relu(low: Lowering, node: "ir.Node") -> None:
+    """LEAKY_RELU, which rescales what is positive and what is not each by a factor of its own."""
+    source, result = low.tensor(input_of(node, 0)), low.result(node)
+    require_coarse_result(node, [source], result, FINEST_LEAKY)
+    options = low.schema.LeakyReluOptionsT(alpha=node.attributes.get_float("alpha", 0.01))
+    low.emit("LEAKY_RELU", [source], result, options)
 
 
 def lower_sigmoid(low: Lowering, node: "ir.Node") -> None:

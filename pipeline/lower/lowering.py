@@ -100,6 +100,10 @@ class Lowering:
             )
         return self._add(value, planned)
 
+    def results(self, node: "ir.Node") -> list[Tensor]:
+        """New tensors for all that a node gives, where it gives several and nothing is fused."""
+        return [self._add(value, self.planned(node, value)) for value in node.outputs]
+
     def between(self, like: Tensor, suffix: str, shape: Sequence[int], result: Tensor) -> Tensor:
         """A new tensor on the way to `result` in the scale of `like`, named after it."""
         name = f"{self.file.name(result)}_{suffix}"

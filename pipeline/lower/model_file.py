@@ -81,12 +81,14 @@ class ModelFile:
         kind: str,
         version: int,
         inputs: Sequence[Tensor],
-        output: Tensor,
+        outputs: Tensor | Sequence[Tensor],
         options: Any = None,
     ) -> None:
-        """Append an operator; `version` is the lowest that has its meaning."""
-        places = tuple(tensor.index for tensor in inputs)
-        self._operations.append(Operation(kind, version, places, (output.index,), options))
+        """Append an operator, of one result or several; `version` is the lowest that has its
+        meaning."""
+        made = [outputs] if isinstance(outputs, Tensor) else outputs
+        read, written = (tuple(tensor.index for tensor in tensors) for tensors in (inputs, made))
+        self._operations.append(Operation(kind, version, read, written, options))
 
     def name(self, tensor: Tensor) -> str:
         """What a tensor is called in the file."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import NoFormError
 from pipeline.lower import convolution, elementwise, padding, pooling, shapes
 from pipeline.lower.lowering import Lowering
-from pipeline.quant.placement import ACTIVATIONS, fused_activation
+from pipeline.quant.placement import ACTIVATIONS, WEIGHT_AXIS, fused_activation
 from pipeline.quant.plan import Plan
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ OPERATORS: dict[str, Callable[[Lowering, "ir.Node"], None]] = {
     "Gemm": convolution.lower_gemm,
     "GlobalAveragePool": pooling.lower_global_average,
     "HardSigmoid": elementwise.lower_hard_sigmoid,
+    "LeakyRelu": elementwise.lower_leaky_relu,
     "MatMul": convolution.lower_gemm,
     "MaxPool": pooling.lower_max_pool,
     "Mul": elementwise.lower_binary,
@@ -37,6 +38,7 @@ OPERATORS: dict[str, Callable[[Lowering, "ir.Node"], None]] = {
     "Sigmoid": elementwise.lower_sigmoid,
     "Slice": shapes.lower_slice,
     "Softmax": elementwise.lower_softmax,
+    "Split": shapes.lower_split,
     "Squeeze": shapes.lower_reshape,
     "Sub": elementwise.lower_binary,
     "Tanh": elementwise.lower_tanh,
@@ -79,16 +81,34 @@ class Lowered:
 
 
 def _require_known(graph: "ir.Graph") -> None:
-    """Everything that has no place, at once."""
-    unknown: dict[str, list[str]] = {}
+    """Every kind of operator that has no place, at once, with the first node of each."""
+    unknown: dict[str, list[ir.Node]] = {}
     for node in graph:
         if node.op_type not in OPERATORS or node.domain not in ("", "ai.onnx"):
-            unknown.setdefault(node.op_type, []).append(node.name or "")
+            unknown.setdefault(node.op_type, []).append(node)
+        elif node.op_type in WEIGHT_AXIS and not _has_weights(node):
+            unknown.setdefault(f"{node.op_type} of two activations", []).append(node)
     if unknown:
-        named = "; ".join(f"{kind} ({', '.join(names)})" for kind, names in unknown.items())
+        named = "; ".join(_counted(kind, nodes) for kind, nodes in unknown.items())
         raise NoFormError(
-            f"no place in TFLite for {named}", hint=f"known are {', '.join(OPERATORS)}"
+            f"no place in TFLite for {named}",
+            hint="compile.handoff: onnx has the toolkit quantize the float ONNX itself, and "
+            "compile.delegate: cpu makes a CPU bundle; or replace these operators in the model",
         )
+
+
+def _has_weights(node: "ir.Node") -> bool:
+    """Whether a layer's second input is constant; attention multiplies what it has computed."""
+    value = node.inputs[1] if len(node.inputs) > 1 else None
+    return value is not None and value.const_value is not None
+
+
+def _counted(kind: str, nodes: "list[ir.Node]") -> str:
+    """An operator, how often it is there, and the first of its nodes by the Graph's name and by that
+    of the exported model."""
+    first = nodes[0]
+    names = dict.fromkeys(name for name in (first.name, first.doc_string) if name)
+    return f"{len(nodes)} x {kind} (first {', '.join(names)})"
 
 
 def _is_fused(node: "ir.Node") -> bool:

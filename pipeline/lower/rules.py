@@ -24,8 +24,10 @@ FINEST_AVERAGE = 2
 half a step, which is less than one of the result's then."""
 FINEST_SUM = 256
 FINEST_HARD_SWISH = 128
+FINEST_LEAKY = 1 << 16
 """How many times finer than its input a result's scale can be: XNNPACK takes sums up to there, and
-the kernels beside it overflow at some thousand; HARD_SWISH says itself where it ends."""
+the kernels beside it overflow at some thousand; HARD_SWISH says itself where it ends; LEAKY_RELU is
+right to some millions and overflows beyond."""
 
 
 def require_same_scale(node: "ir.Node", source: Tensor, result: Tensor) -> None:

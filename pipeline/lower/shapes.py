@@ -1,4 +1,4 @@
-"""Operators that only move integers: Reshape and its kin, Transpose, Concat, Slice.
+"""Operators that only move integers: Reshape and its kin, Transpose, Concat, Slice, Split.
 
 Between feature maps, which are stored NHWC, and anything else the order of the values changes, so
 a TRANSPOSE goes in; it is left out where there are no channels or no pixels to reorder.
@@ -19,7 +19,7 @@ from pipeline.lower.layout import (
 from pipeline.lower.lowering import Lowering, NoTfliteForm, input_of, static_shape
 from pipeline.lower.model_file import Tensor
 from pipeline.lower.rules import require_same_scale
-from pipeline.lower.versions import rank_version
+from pipeline.lower.versions import lowest_version, rank_version
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -79,6 +79,27 @@ def lower_slice(low: Lowering, node: "ir.Node") -> None:
             raise NoTfliteForm(node, f"its step is {step}; only steps forward are known")
         bounds[place] = slice(starts[index], ends[index], step).indices(source.shape[place])
     emit_strided_slice(low, source, result, bounds)
+
+
+def lower_split(low: Lowering, node: "ir.Node") -> None:
+    """Split into equal parts as SPLIT, into others as a STRIDED_SLICE for each of them."""
+    source, results = low.read(node, 0), low.results(node)
+    for result in results:
+        require_same_scale(node, source, result)
+    place = stored_axis(node.attributes.get_int("axis", 0), len(source.shape))
+    sides = [result.shape[place] for result in results]
+    if len(set(sides)) == 1:
+        axis = low.parameter(results[0], "axis", place)
+        options = low.schema.SplitOptionsT(numSplits=len(results))
+        version = lowest_version("SPLIT", source.dtype)
+        low.file.operator("SPLIT", version, [axis, source], results, options)
+        return
+    begin = 0
+    for side, result in zip(sides, results, strict=True):
+        bounds = [(0, whole, 1) for whole in source.shape]
+        bounds[place] = (begin, begin + side, 1)
+        emit_strided_slice(low, source, result, bounds)
+        begin += side
 
 
 def _integers(node: "ir.Node", index: int) -> list[int]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pipeline.data.preprocess import Normalization
 from pipeline.progress import Bar
 from pipeline.quant.layers import Layer
-from pipeline.quant.node_session import fake_quantize, run_node
+from pipeline.quant.node_session import fake_quantize, run_node, run_outputs
 from pipeline.quant.observe import batch_size, run_watched
 from pipeline.quant.plan import BiasPlan, Plan, TensorPlan, weight_type
 from pipeline.quant.scheme import along, dequantize, quantize
@@ -48,10 +48,10 @@ def correct_sequentially(
     remaining = _uses(graph)
     biases = dict(plan.biases)
     for node in graph.graph:
-        output = node.outputs[0].name or ""
+        outputs = _used(node)
         layer = by_node.get(node.name or "")
         if layer is None or layer.weight_name not in plan.weights:
-            result = run_node(node, integer, threads)
+            results = run_outputs(node, integer, threads, outputs)
         else:
             weight = dequantized(layer, plan.weights[layer.weight_name])
             result = _without_bias(node, integer, weight, layer, threads)
@@ -63,9 +63,10 @@ def correct_sequentially(
                 shift = expected[layer.node] - _channel_mean(result)
                 result += _by_channel(shift, result)
                 biases[layer.node] = _corrected(bias, shift, layer, "sequential")
-        if output in plan.activations:
-            result = fake_quantize(result, plan.activations[output], threads)
-        integer[output] = result
+            results = [result]
+        for output, result in zip((value.name or "" for value in outputs), results, strict=True):
+            planned = plan.activations.get(output)
+            integer[output] = result if planned is None else fake_quantize(result, planned, threads)
         for value in node.inputs:
             if value is not None and value.name in remaining:
                 remaining[value.name] -= 1
@@ -84,12 +85,14 @@ def images_within(graph: "ir.Model", budget: int) -> int:
     sizes: dict[str, int] = {}
     alive = most = 0
     for node in graph.graph:
-        value = node.outputs[0]
-        shape = [size for size in (value.shape or [])[1:] if isinstance(size, int)]
-        sizes[value.name or ""] = 4 * int(np.prod(shape))
-        alive += sizes[value.name or ""]
+        made = 0
+        for value in _used(node):
+            shape = [size for size in (value.shape or [])[1:] if isinstance(size, int)]
+            sizes[value.name or ""] = 4 * int(np.prod(shape))
+            made += sizes[value.name or ""]
+        alive += made
         # While a layer runs, its result exists once more.
-        most = max(most, alive + sizes[value.name or ""])
+        most = max(most, alive + made)
         for source in node.inputs:
             if source is not None and source.name in remaining:
                 remaining[source.name] -= 1
@@ -134,6 +137,11 @@ def _channel_mean(values: Float) -> NDArray[np.float64]:
 
 def _by_channel(values: NDArray[np.float64], like: Float) -> Float:
     return values.astype(np.float32).reshape(1, -1, *[1] * (like.ndim - 2))
+
+
+def _used(node: "ir.Node") -> "list[ir.Value]":
+    """What of a node somebody reads: all parts of a Split, but not a pool's indices."""
+    return [value for value in node.outputs if value.uses() or value.is_graph_output()]
 
 
 def _uses(graph: "ir.Model") -> dict[str, int]:

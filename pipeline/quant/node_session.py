@@ -23,6 +23,19 @@ def run_node(
     constants: Mapping[int, Float] | None = None,
 ) -> Float:
     """The first output of a node. `constants` replace its own initializers, by input number."""
+    (result,) = run_outputs(node, values, threads, node.outputs[:1], constants=constants)
+    return result
+
+
+def run_outputs(
+    node: "ir.Node",
+    values: Mapping[str, Float],
+    threads: int,
+    wanted: "Sequence[ir.Value]",
+    *,
+    constants: Mapping[int, Float] | None = None,
+) -> list[Float]:
+    """These outputs of a node, as `run_node` has it."""
     import onnx_ir as ir
     from onnx import numpy_helper
 
@@ -40,7 +53,7 @@ def run_node(
             stored.append(numpy_helper.from_array(value.const_value.numpy(), value.name))
         else:
             feeds[value.name] = values[value.name]
-    return _run([proto], feeds, proto.output[0], stored, threads)
+    return _run([proto], feeds, [value.name or "" for value in wanted], stored, threads)
 
 
 def fake_quantize(values: Float, tensor: TensorPlan, threads: int) -> Float:
@@ -55,16 +68,16 @@ def fake_quantize(values: Float, tensor: TensorPlan, threads: int) -> Float:
         helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"], domain=domain),
     ]
     stored = [numpy_helper.from_array(scale, "s"), numpy_helper.from_array(zero_point, "z")]
-    return _run(nodes, {"x": values}, "y", stored, threads)
+    return _run(nodes, {"x": values}, ["y"], stored, threads)[0]
 
 
 def _run(
     nodes: "Sequence[onnx.NodeProto]",
     feeds: Mapping[str, Float],
-    output: str,
+    outputs: Sequence[str],
     stored: "Sequence[onnx.TensorProto]",
     threads: int,
-) -> Float:
+) -> list[Float]:
     from onnx import TensorProto, helper
 
     from pipeline.graph.canonical import IR_VERSION, OPSET
@@ -74,10 +87,10 @@ def _run(
         helper.make_tensor_value_info(name, TensorProto.FLOAT, array.shape)
         for name, array in feeds.items()
     ]
-    result = helper.make_tensor_value_info(output, TensorProto.FLOAT, None)
-    graph = helper.make_graph(nodes, "nodes", inputs, [result], stored)
+    results = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
+    graph = helper.make_graph(nodes, "nodes", inputs, results, stored)
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
     session = make_session(model.SerializeToString(), threads)
-    array: Float = session.run([output], dict(feeds))[0]
-    return array
+    arrays: list[Float] = session.run(list(outputs), dict(feeds))
+    return arrays

@@ -40,9 +40,10 @@ def graph_of(
     constants: Mapping[str, NDArray[Any]] | None = None,
 ) -> ir.Model:
     """A graph of named tensors; nodes are `(operator, inputs, output, attributes)`, the node has
-    its output's name, and the shapes of inputs come without the batch size."""
+    its output's name, several outputs have spaces between them, and the shapes of inputs come
+    without the batch size."""
     graph = helper.make_graph(
-        [helper.make_node(op, i, [o], name=o, **a) for op, i, o, a in nodes],
+        [helper.make_node(op, i, o.split(), name=o.split()[0], **a) for op, i, o, a in nodes],
         "g",
         [
             helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape])
@@ -103,10 +104,11 @@ def plan_of(
     for node in model.graph:
         name = node.outputs[0].name or ""
         if fused_activation(node) is None:
-            source = node.inputs[0].name if node.inputs[0] is not None else ""
-            activations[name] = _result_plan(
-                node.op_type, activations.get(source or ""), values[name], data_type, reach
-            )
+            source = activations.get((node.inputs[0].name if node.inputs[0] else "") or "")
+            for result in (output.name or "" for output in node.outputs):
+                activations[result] = _result_plan(
+                    node.op_type, source, values[result], data_type, reach
+                )
         for index, value in enumerate(node.inputs):
             if value is None or value.const_value is None:
                 continue

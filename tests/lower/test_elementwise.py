@@ -96,6 +96,37 @@ def test_activations_on_their_own(
     assert (made.steps <= 1, made.kinds) == (True, [words[kind]])
 
 
+@given(
+    shape=shapes,
+    alpha=st.one_of(st.none(), st.sampled_from([0.0, 0.1, 1.0]), st.floats(-1, 2)),
+    data_type=types,
+    reach=st.floats(0.01, 20),
+    seed=seed,
+)
+@settings(max_examples=60, deadline=None)
+def test_leaky_relu(
+    ops: Any, shape: tuple[int, ...], alpha: float | None, data_type: str, reach: float, seed: int
+) -> None:
+    """ONNX's own part of what is negative is a hundredth."""
+    attributes = {} if alpha is None else {"alpha": alpha}
+    node = ("LeakyRelu", ["x"], "y", attributes)
+    made = ops.both([node], {"x": shape}, data_type=data_type, reach=reach, seed=seed)
+    assert (made.steps <= 1, made.kinds) == (True, ["LEAKY_RELU"])
+    real = ops.real_of(made.feeds["x"], made.plan.activations["x"])
+    part = np.float32(0.01 if alpha is None else alpha)
+    exact = ops.integers_of(np.where(real < 0, part * real, real), made.plan.activations["y"])
+    assert np.abs(made.tflite - exact).max() <= 1
+
+
+def test_leaky_relu_is_not_fused(ops: Any) -> None:
+    """TFLite has no such fused activation, so the layer before it has integers of its own."""
+    nodes = [("Conv", ["x", "w"], "c", {}), ("LeakyRelu", ["c"], "y", {"alpha": 0.1})]
+    weights = {"w": np.random.default_rng(1).normal(0, 1, (3, 2, 1, 1)).astype(np.float32)}
+    made = ops.both(nodes, {"x": (2, 4, 4)}, weights, data_type="uint8")
+    assert (made.steps <= 1, made.kinds) == (True, ["CONV_2D", "LEAKY_RELU"])
+    assert made.plan.activations["c"] != made.plan.activations["y"]
+
+
 @pytest.mark.parametrize("kind", ["Sigmoid", "Tanh", "Softmax"])
 @given(shape=shapes, data_type=types, seed=seed)
 @settings(max_examples=40, deadline=None)
@@ -214,13 +245,17 @@ def test_functions_have_the_scale_of_the_specification(ops: Any) -> None:
             Lowered(model, plan.model_copy(update={"activations": other}))
 
 
-@pytest.mark.parametrize(("kind", "limit"), [("Add", 256), ("Sub", 256), ("HardSwish", 128)])
+@pytest.mark.parametrize(
+    ("kind", "limit"), [("Add", 256), ("Sub", 256), ("HardSwish", 128), ("LeakyRelu", 65536)]
+)
 def test_a_result_much_finer_than_its_input(ops: Any, kind: str, limit: int) -> None:
     """As far as it is taken it is right; beyond, LiteRT's kernels overflow or refuse."""
     inputs = {"x": (64,), "z": (64,)}
     nodes: list[Any] = [(kind, ["x", "z"], "y", {})]
-    if kind == "HardSwish":
+    if kind in ("HardSwish", "LeakyRelu"):
         inputs = {"x": (64,)}
+        nodes = [(kind, ["x"], "y", {})]
+    if kind == "HardSwish":
         nodes = [("HardSigmoid", ["x"], "h", HARD_SIGMOID), ("Mul", ["x", "h"], "y", {})]
     model = ops.graph_of(nodes, inputs)
     random = np.random.default_rng(0)

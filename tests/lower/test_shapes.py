@@ -104,6 +104,90 @@ def test_every_slice(
 
 
 @given(
+    shape=st.lists(sides, min_size=1, max_size=4),
+    data=st.data(),
+    equal=st.booleans(),
+    data_type=types,
+    seed=seed,
+)
+@settings(max_examples=60, deadline=None)
+def test_every_split(
+    ops: Any, shape: list[int], data: st.DataObject, equal: bool, data_type: str, seed: int
+) -> None:
+    """The parts, put together again the other way round."""
+    axis = data.draw(st.integers(1, len(shape)))
+    lengths = data.draw(st.lists(sides, min_size=2, max_size=5))
+    lengths = [lengths[0]] * len(lengths) if equal else lengths
+    shape[axis - 1] = sum(lengths)
+    parts = [f"p{i}" for i in range(len(lengths))]
+    given_axis = data.draw(st.sampled_from([axis, axis - len(shape) - 1]))
+    is_said = not equal or data.draw(st.booleans())
+    made = ops.both(
+        [
+            (
+                "Split",
+                ["x", "lengths"] if is_said else ["x"],
+                " ".join(parts),
+                {"axis": given_axis},
+            ),
+            ("Concat", parts[::-1], "y", {"axis": axis}),
+        ],
+        {"x": shape},
+        {"lengths": np.array(lengths)} if is_said else {},
+        data_type=data_type,
+        seed=seed,
+    )
+    is_even = len(set(lengths)) == 1
+    words = ["SPLIT"] if is_even else ["STRIDED_SLICE"] * len(lengths)
+    pieces = np.split(made.feeds["x"], np.cumsum(lengths)[:-1], axis)
+    assert made.kinds == [*words, "CONCATENATION"]
+    joined = ops.real_of(np.concatenate(pieces[::-1], axis), made.plan.activations["x"])
+    expected = ops.integers_of(joined, made.plan.activations["y"])
+    rescales = data_type == "uint8"  # the concatenation; int8 is exact
+    assert max(made.steps, np.abs(made.tflite - expected).max()) <= rescales
+
+
+@pytest.mark.parametrize("data_type", ["uint8", "int8"])
+@pytest.mark.parametrize("lengths", [(2, 2), (1, 3)])
+def test_parts_have_the_scale_of_the_whole(ops: Any, data_type: str, lengths: Any) -> None:
+    """LiteRT copies the integers, whatever the scales say; parts that nobody reads are no matter."""
+    nodes = [("Split", ["x", "lengths"], "l r", {"axis": 1}), ("Relu", ["r"], "y", {})]
+    model = ops.graph_of(nodes, {"x": (4, 2, 2)}, {"lengths": np.array(lengths)})
+    entry = {"x": ops.tensor_plan(data_type, 0.1, 0)}
+    feeds = {"x": ops.random_integers(np.random.default_rng(0), (2, 4, 2, 2), data_type)}
+    plan = ops.plan_of(model, entry, feeds, data_type=data_type)
+    lowered = Lowered(model, plan)
+    assert lowered.kinds == ["SPLIT" if lengths[0] == lengths[1] else "STRIDED_SLICE", "RELU"]
+    made = ops.run_tflite(lowered.to_bytes({}), feeds)
+    assert np.abs(made - ops.run_onnx(model, plan, feeds)).max() <= 1
+    other = {**plan.activations, "r": ops.tensor_plan(data_type, 0.2, 0)}
+    with pytest.raises(StageError, match="Split l: TFLite does not rescale here"):
+        Lowered(model, plan.model_copy(update={"activations": other}))
+
+
+@given(
+    groups=st.integers(1, 3), each=sides, size=st.tuples(sides, sides), data_type=types, seed=seed
+)
+@settings(max_examples=20, deadline=None)
+def test_channel_shuffle(
+    ops: Any, groups: int, each: int, size: tuple[int, int], data_type: str, seed: int
+) -> None:
+    """Of five dimensions in between, as ShuffleNet has it."""
+    made = ops.both(
+        [
+            ("Reshape", ["x", "apart"], "a", {}),
+            ("Transpose", ["a"], "t", {"perm": [0, 2, 1, 3, 4]}),
+            ("Reshape", ["t", "together"], "y", {}),
+        ],
+        {"x": (groups * each, *size)},
+        {"apart": np.array([0, groups, each, *size]), "together": np.array([0, -1, *size])},
+        data_type=data_type,
+        seed=seed,
+    )
+    assert made.steps == 0
+
+
+@given(
     channels=st.lists(st.integers(1, 5), min_size=2, max_size=6),
     flat=st.booleans(),
     data_type=types,
@@ -158,8 +242,9 @@ def test_every_pad(
 
 
 def said(ops: Any, node: Any, inputs: Any, constants: Any = None, **options: Any) -> str:
+    nodes = node if isinstance(node, list) else [node]
     with pytest.raises(StageError) as caught:
-        ops.both([node], inputs, constants, data_type="int8", **options)
+        ops.both(nodes, inputs, constants, data_type="int8", **options)
     return str(caught.value)
 
 
@@ -187,5 +272,18 @@ def test_everything_unknown_is_said_at_once(ops: Any) -> None:
     model = ops.graph_of(nodes, {"x": (3,)})
     entry = {"x": ops.tensor_plan("int8", 0.01, 0)}
     plan = ops.plan_of(model, entry, {"x": np.array([[1, 2, 3]])}, data_type="int8")
-    with pytest.raises(StageError, match=r"no place in TFLite for Erf \(a, y\); Sin \(b\)"):
+    model.graph.node("b").doc_string = "/blocks/Sin"
+    expected = r"no place in TFLite for 2 x Erf \(first a\); 1 x Sin \(first b, /blocks/Sin\)"
+    with pytest.raises(StageError, match=expected) as caught:
         Lowered(model, plan)
+    assert "compile.handoff: onnx" in caught.value.hint
+
+
+def test_attention_is_said_with_the_rest(ops: Any) -> None:
+    nodes = [
+        ("Erf", ["x"], "a", {}),
+        ("Transpose", ["a"], "t", {"perm": [0, 2, 1]}),
+        ("MatMul", ["x", "t"], "y", {}),
+    ]
+    message = said(ops, nodes, {"x": (3, 4)})
+    assert "no place in TFLite for 1 x Erf (first a); 1 x MatMul of two activations (f" in message

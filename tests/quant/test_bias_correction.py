@@ -71,6 +71,28 @@ def test_sequential_correction_puts_the_means_of_the_result_back(
     assert corrected.biases["conv1"].source == "input offset, sequential"
 
 
+def test_every_part_of_a_split_is_passed_on(build: Any, images: np.ndarray) -> None:
+    random = np.random.default_rng(0)
+    weights = {name: random.normal(0, 1, (3, 3, 1, 1)).astype(np.float32) for name in ("w", "v")}
+    model = build(
+        [("Conv", ["x", "w"], "a", {}), ("Relu", ["a"], "b", {}), ("Conv", ["b", "v"], "y", {})],
+        weights,
+        output_shape=(3, 4, 8),
+    )
+    relu = model.graph[1]
+    split = ir.node("Split", [relu.outputs[0]], {"axis": 2}, num_outputs=2, name="split1")
+    for index, part in enumerate(split.outputs):
+        part.name, part.dtype = f"part{index}", ir.DataType.FLOAT
+        part.shape = ir.Shape(["batch", 3, 4, 8])
+    model.graph.insert_after(relu, split)
+    model.graph[3].replace_input_with(0, split.outputs[1])
+    plan, (_, found) = coarse_plan(model, images)
+    layers = [layer for layer, _ in found]
+    targets = mean_results(model, layers, NORMALIZATION, images, 1)
+    corrected = correct_sequentially(model, plan, layers, targets, images, 1, NoBar())
+    assert corrected.biases["conv2"].source == "sequential"
+
+
 def test_fast_correction_is_exact_for_one_layers_own_rounding(
     build: Any, images: np.ndarray
 ) -> None:
