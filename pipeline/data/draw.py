@@ -21,6 +21,7 @@ from pipeline.data.digest_index import DigestIndex
 from pipeline.data.manifest import read_manifest
 from pipeline.data.pool import Pool
 from pipeline.data.samples import Sample, Samples
+from pipeline.data.shares import images_of_set
 from pipeline.errors import StageError
 from pipeline.progress import Progress
 
@@ -125,7 +126,8 @@ class _Draw:
         for dataset in datasets.values():
             self._pools[dataset.name] = self._pool(dataset, asked)
         for name, draw in asked.items():
-            self._drawn[name] = self._samples(name, draw)
+            behind = {it: asked[it] for it in asked if it not in (name, *self._drawn)}
+            self._drawn[name] = self._samples(name, draw, behind)
         return self._result()
 
     def _named(self, name: str, path: Path, dataset: Dataset) -> list[Item]:
@@ -150,7 +152,7 @@ class _Draw:
             items = sorted({item for name in of_it for item in self._manifests[name]})
         return Pool(dataset, items, self._index, self._data.broken_images, self._progress)
 
-    def _samples(self, name: str, draw: recipe.Draw) -> Samples:
+    def _samples(self, name: str, draw: recipe.Draw, behind: dict[str, recipe.Draw]) -> Samples:
         pool = self._pools[draw.dataset]
         taken = {sample.digest for part in self._drawn.values() for sample in part.items}
         looked_at = 0
@@ -160,7 +162,7 @@ class _Draw:
                 order = free
             else:
                 order = (stratified if name in _STRATIFIED else ranked)(free, draw.seed)
-            count = len(order) if draw.most == "all" else draw.most
+            count = images_of_set(draw, behind, len(order))
             # Where many are broken, looking at more each time keeps the number of rounds small.
             if pool.all_decode(order[: count + looked_at]):
                 break
@@ -183,10 +185,12 @@ class _Draw:
                     f"{name}: {overlap} images of the manifest were left out, because a set before "
                     "has taken their content"
                 )
-        if draw.images not in ("all", "auto") and len(chosen) < count:
+        if isinstance(draw.images, int) and len(chosen) < draw.images:
+            source = "the manifest" if name in self._manifests else "the dataset"
+            others = " for the other sets" if len(order) > count else ""
             self._notes.append(
-                f"{name}: {len(chosen)} images instead of {count}, because "
-                f"{'the manifest' if name in self._manifests else 'the dataset'} has no more"
+                f"{name}: {len(chosen)} images instead of {draw.images}, because {source} has no more"
+                f"{others}"
             )
         return Samples(name, pool.dataset, chosen)
 

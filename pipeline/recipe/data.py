@@ -27,7 +27,8 @@ class Draw(Section):
     """With `images: auto`, the most that are looked at; 5000 where it is not given."""
     at_least: Count | None = None
     """Fewer usable images than this is an error; the default is what `images` asks for. Between it
-    and `images`, the run goes on with what there is and says so."""
+    and `images`, the run goes on with what there is and says so. Where there are too few for all sets,
+    calibration and selection take no more than this."""
     seed: int = 0
     """Images are ranked by sha256 of seed and content; for calibration and selection the classes
     take turns."""

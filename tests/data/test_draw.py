@@ -334,6 +334,36 @@ def test_fewer_than_asked_for_is_an_error_unless_the_recipe_says_how_many_will_d
     assert "data.evaluation.at_least" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("calibration", "selection", "evaluation", "expected"),
+    [
+        ((8, 2), (6, 2), (5, None), (8, 6, 5)),  # enough for all
+        ((15, 2), (6, 2), (5, None), (2, 6, 5)),
+        ((12, 2), (30, 2), (5, None), (2, 2, 5)),
+        ((18, 2), (6, 2), ("all", None), (18, 6, 1)),  # one will do for evaluation
+        ((19, 2), (6, 2), ("all", None), (2, 6, 17)),
+        ((19, 2), (6, 2), ("auto", None), (2, 6, 17)),
+        ((19, 2), (6, 2), (50, 1), (2, 6, 17)),
+        ((16, 2), None, ("all", 10), (2, None, 23)),
+        ((14, None), (2, None), ("all", None), (14, 2, 9)),
+    ],
+)
+def test_few_images_are_shared_out(
+    classes: Path, calibration: Any, selection: Any, evaluation: Any, expected: tuple[int, ...]
+) -> None:
+    """25 images, by number and `at_least`; evaluation comes last and gets what the others leave."""
+    given = {"calibration": calibration, "selection": selection, "evaluation": evaluation}
+    asked = {name: draw[0] for name, draw in given.items() if draw}
+    least = {f"{name}__at_least": draw[1] for name, draw in given.items() if draw and draw[1]}
+    sets = draw(recipe_data(**asked, **least), classes)
+    found = sets.calibration, sets.selection, sets.evaluation
+    assert tuple(None if it is None else len(it) for it in found) == expected
+    fewer = (
+        f"calibration: 2 images instead of {calibration[0]}, because the dataset has no more for"
+    )
+    assert any(note.startswith(fewer) for note in sets.notes) == (expected[0] == 2)
+
+
 def test_auto_takes_ranked_images_up_to_its_ceiling(classes: Path, tmp_path: Path) -> None:
     fixed = draw(recipe_data(5), classes)
     auto = draw(recipe_data(5, "auto"), classes)
