@@ -62,15 +62,10 @@ def seeded_model(crops: "NDArray[np.uint8]", batches: int = 2) -> Any:
 
 def export_model(model: Any, path: Path) -> None:
     """Write a model as the canonical Graph."""
-    from pipeline.graph.canonical import canonicalize
-    from pipeline.graph.file import load_graph, save_graph, set_preprocess
-    from pipeline.stages.export import trace
+    from pipeline.graph.file import save_graph, set_preprocess
+    from pipeline.graph.tracing import graph_of_module
 
-    traced = path.with_suffix(".traced")
-    trace(model, PREPROCESS.size, traced)
-    graph = load_graph(traced)
-    traced.unlink()
-    canonicalize(graph)
+    graph = graph_of_module(model, PREPROCESS.size)
     set_preprocess(graph, PREPROCESS)
     save_graph(graph, path)
 

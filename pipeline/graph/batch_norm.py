@@ -58,7 +58,8 @@ def _array(value: "ir.Value | None") -> "NDArray[np.float64]":
 def _affine(node: "ir.Node") -> "tuple[NDArray[np.float64], NDArray[np.float64]]":
     import numpy as np
 
-    if len(node.outputs) > 1:  # how opset 13 says that it normalizes by the batch itself
+    # How opset 13 says that it normalizes by the batch itself.
+    if any(output.name for output in node.outputs[1:]):
         raise StageError(f"BatchNormalization {node.name!r} is in training mode")
     if any(value is None or value.const_value is None for value in node.inputs[1:5]):
         raise StageError(f"BatchNormalization {node.name!r} has parameters that are not constant")

@@ -77,16 +77,16 @@ def _counts(node: "ir.Node") -> bool:
 
 def _is_row(node: "ir.Node", logits: "ir.Value", opset: int) -> bool:
     """Whether the scores are those of one row of classes for every image."""
-    if node.op_type == "Sigmoid":
-        return True
     axis = node.attributes.get_int("axis", 1 if opset < 13 else -1)
     if logits.shape is None:
-        return axis in (1, -1)
+        return node.op_type == "Sigmoid" or axis in (1, -1)
     rank = len(logits.shape)
+    wide = [place for place in range(1, rank) if logits.shape[place] != 1]
+    if node.op_type == "Sigmoid":  # of each number by itself
+        return len(wide) <= 1
     if not -rank <= axis < rank or axis % rank == 0:
         return False
     axis %= rank
-    wide = [place for place in range(1, rank) if logits.shape[place] != 1]
     classes = wide[0] if wide else axis
     return len(wide) <= 1 and (classes >= axis if opset < 13 else classes == axis)
 

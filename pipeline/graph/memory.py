@@ -8,6 +8,7 @@ more ends in words. Elsewhere the system knows no such limit, and only the rules
 """
 
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,9 @@ LEAST = 4 << 30
 """Bytes that any model may take: activations of the largest classifiers take a quarter."""
 PER_BYTE = 8
 """Times the file's own bytes: the copies of the weights that are held at once are four or five."""
+_ONE_AT_A_TIME = threading.RLock()
+"""The limit is the process's own: of two threads, the second would find the first one's limit, and
+leave it behind in the end."""
 
 
 @contextmanager
@@ -26,7 +30,7 @@ def bounded_memory(path: Path, more: int | None = None) -> Iterator[None]:
     by default what the model of this file, external data included, may take."""
     limit = _limit_for(path) if more is None else more
     try:
-        with _limited(limit):
+        with _ONE_AT_A_TIME, _limited(limit):
             yield
     except MemoryError as error:
         raise StageError(

@@ -72,21 +72,13 @@ def require_same(
     session = session_of(graph, threads, where=where)
     images = preprocess_in(graph, where).normalization.apply(crops)
     single = np.concatenate([_run(session, images[i : i + 1], where) for i in range(len(images))])
-    try:
-        together = _run(session, images, where)
-    except StageError as failure:
-        raise StageError(
-            f"it is made for {made_for} images at a time, and others cannot be given: {failure.what}"
-            if made_for
-            else failure.what,
-            where=where,
-            hint="export it with a free batch size (in PyTorch: dynamic_axes or dynamic_shapes)",
-        ) from failure
-    if single.shape != expected.shape:
-        raise StageError(
-            f"the Graph gives logits of shape {single.shape}, the model {expected.shape}",
-            where=where,
-        )
+    together = run_together(session, images, where, made_for)
+    for made in (together, single):
+        if made.shape != expected.shape:
+            raise StageError(
+                f"the Graph gives logits of shape {made.shape}, the model {expected.shape}",
+                where=where,
+            )
     largest = float(np.abs(expected).max())
     error = max(float(np.abs(made - expected).max()) for made in (together, single))
     if not error <= tolerance * largest + 1e-6:  # not a number is too much as well
@@ -97,6 +89,25 @@ def require_same(
             hint="this is a fault of the pipeline; please report it with the model's operators",
         )
     return {"pictures": len(crops), "largest_difference": error, "largest_logit": largest}
+
+
+def run_together(
+    session: "onnxruntime.InferenceSession",
+    images: "NDArray[np.float32]",
+    where: str,
+    made_for: int | None,
+) -> "NDArray[np.float32]":
+    """The logits for all of these images at once. Raises StageError as `require_same` does."""
+    try:
+        return _run(session, images, where)
+    except StageError as failure:
+        raise StageError(
+            f"it is made for {made_for} images at a time, and others cannot be given: {failure.what}"
+            if made_for
+            else failure.what,
+            where=where,
+            hint="export it with a free batch size (in PyTorch: dynamic_axes or dynamic_shapes)",
+        ) from failure
 
 
 def pictures(size: int) -> "NDArray[np.uint8]":

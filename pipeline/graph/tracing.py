@@ -5,6 +5,7 @@ older one keeps 13, GlobalAveragePool and count_include_pad=0. It prints the who
 it fails; of that, the module that the operator belongs to is kept for the error.
 """
 
+import ctypes
 import os
 import re
 import sys
@@ -79,20 +80,31 @@ def trace(model: "torch.nn.Module", size: int, path: Path) -> None:
 @contextmanager
 def _standard_output_aside() -> Iterator[Callable[[], str]]:
     """Keep back what is printed until the end, by PyTorch's compiled code, too; what it was so far."""
-    sys.stdout.flush()
-    own = os.dup(1)
     with tempfile.TemporaryFile() as file:
+        _flush()
+        own = os.dup(1)
         os.dup2(file.fileno(), 1)
 
         def printed() -> str:
+            _flush()
             file.seek(0)
             return file.read().decode(errors="replace")
 
         try:
             yield printed
         finally:
-            os.dup2(own, 1)
-            os.close(own)
+            try:
+                _flush()
+            finally:
+                os.dup2(own, 1)
+                os.close(own)
+
+
+def _flush() -> None:
+    """Write what Python and C have printed so far: where that goes to no terminal, both hold it back
+    until there is much of it."""
+    sys.stdout.flush()
+    ctypes.CDLL(None).fflush(None)
 
 
 def _require_size(model: "torch.nn.Module", size: int) -> None:

@@ -30,12 +30,11 @@ def _reason(node: "ir.Node") -> str | None:
     if node.op_type in RANDOM:
         return "draws random numbers"
     if node.op_type == "BatchNormalization":
-        # Before opset 14 more than one result said so.
-        trained = node.attributes.get_int("training_mode", 0) or len(node.outputs) > 1
-        return (
-            "normalizes by the images at hand, not by its own mean and variance" * bool(trained)
-            or None
-        )
+        trained = node.attributes.get_int("training_mode", 0)
+        # Before opset 14 more than one result said so; one without a name is none.
+        if trained or any(output.name for output in node.outputs[1:]):
+            return "normalizes by the images at hand, not by its own mean and variance"
+        return None
     if node.op_type != "Dropout":
         return None
     if any(output.uses() or output.is_graph_output() for output in node.outputs[1:]):

@@ -7,16 +7,11 @@ from pipeline.data.preprocess import METADATA_KEY, Preprocess
 from pipeline.errors import StageError
 from pipeline.init.ask import Ask
 from pipeline.init.findings import ModelFindings, View
-from pipeline.init.view import DECLARED, SIZE, completed
+from pipeline.init.view import DECLARED, SIZE, completed, notes_of_deviation
 from pipeline.stages.import_notes import notes_of_end
 
 if TYPE_CHECKING:
     import onnx_ir as ir
-
-ONE_DEVIATION = (
-    "SyNAP knows one deviation for all channels of a model that comes quantized: one that was trained "
-    "with ImageNet's three has to be given as a float model."
-)
 
 
 def look_at_onnx(path: Path, ask: Ask | None) -> ModelFindings:
@@ -73,18 +68,20 @@ def _look_at_qdq(original: "ir.Model", path: Path, ask: Ask | None) -> ModelFind
     render_qdq(rendered, plan)
     prove_qdq(original.clone(), came, fed, rendered, plan, cores(), where)
     notes += [f"The {text}." for text in notes_of_end(came)]
-    if declared is None and feeds is None:
-        notes.append(ONE_DEVIATION)
     outputs = class_count(graph, where)
+    view = (
+        View(declared, DECLARED)
+        if declared
+        else completed(origin, size, feeds, outputs, ask, one_deviation=True)
+    )
+    notes += notes_of_deviation(view)
     return ModelFindings(
         source="quantized-onnx",
         name=path.stem,
         file=path,
         description=f"a quantized ONNX file of opset {came.opset}, {_millions(original)} parameters",
         outputs=outputs,
-        view=View(declared, DECLARED)
-        if declared
-        else completed(origin, size, feeds, outputs, ask, one_deviation=True),
+        view=view,
         quantized=f"{plan.data_type}, {plan.scheme}, as QDQ",
         npu=facts_of_graph(graph).npu,
         notes=tuple(notes),

@@ -7,7 +7,7 @@ from pipeline.data.preprocess import Preprocess
 from pipeline.errors import StageError, UsageError
 from pipeline.init.ask import Ask
 from pipeline.init.findings import ModelFindings, View
-from pipeline.init.view import DECLARED, completed
+from pipeline.init.view import DECLARED, completed, notes_of_deviation
 
 
 def look_at_tflite(path: Path, ask: Ask | None) -> ModelFindings:
@@ -77,7 +77,8 @@ def _look_at_quantized(
             origin = "Mean and std are those of the file's metadata or of its input's integers."
         except UsageError as error:
             feeds, origin = None, f"The file {error.what}."
-        view = completed(origin, size, feeds, model.classes, ask)
+        view = completed(origin, size, feeds, model.classes, ask, one_deviation=True)
+    cautions = (f"Caution: {said}." for said in model.cautions(view.preprocess.normalization))
     return ModelFindings(
         source="quantized-tflite",
         name=path.stem,
@@ -87,7 +88,7 @@ def _look_at_quantized(
         view=view,
         quantized=f"{model.input.dtype}{f', {scheme}' if scheme else ''}",
         npu=npu_of_tflite(model.operators),
-        notes=tuple(f"Caution: {said}." for said in model.cautions(view.preprocess.normalization)),
+        notes=(*cautions, *notes_of_deviation(view)),
     )
 
 

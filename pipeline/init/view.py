@@ -25,6 +25,10 @@ SIZE = 224
 DECLARED = "As the file's own metadata declare it."
 BACKGROUND_CLASSES = 1001
 """Outputs of TensorFlow's ImageNet models, whose pixels go from -1 to 1."""
+ONE_DEVIATION = (
+    "SyNAP knows one deviation for all channels of a model that comes quantized: one that was trained "
+    "with ImageNet's three has to be given as a float model."
+)
 _FILTERS = get_args(Preprocess.model_fields["interpolation"].annotation)
 _NORMALIZED = ("mean", "std")
 _GEOMETRY = ("interpolation", "crop")
@@ -74,3 +78,10 @@ def completed(
         answered = f"As answered when this was written: {', '.join(guessed)}."
         return View(preprocess, f"{origin} {answered}".strip())
     return View(preprocess, origin, guessed=tuple(guessed))
+
+
+def notes_of_deviation(view: View) -> list[str]:
+    """What is to be said of a model that comes quantized, where its pixels have several deviations, or
+    may have."""
+    several = len(set(view.preprocess.std)) > 1
+    return [ONE_DEVIATION] if several or "std" in view.guessed else []

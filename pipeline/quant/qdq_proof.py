@@ -26,10 +26,11 @@ def prove_qdq(
     where: str,
 ) -> dict[str, Any]:
     """Hold the rendering of a Plan to the file as it came, which is changed by being run; the
-    difference, as details of a stage. Raises StageError where it is beyond what is allowed."""
+    difference, as details of a stage. Raises StageError where one of them cannot be run, or where it
+    is beyond what is allowed."""
     import numpy as np
 
-    from pipeline.graph.proof import original_logits, pictures
+    from pipeline.graph.proof import original_logits, pictures, run_together
     from pipeline.graph.session import session_of
 
     crops = pictures(preprocess.size)
@@ -39,7 +40,7 @@ def prove_qdq(
     if not np.isfinite(expected).all():
         raise StageError("gives logits that are not finite, as it came", where=where)
     session = session_of(rendered, threads, where=where, optimize=False)
-    made = session.run(None, {plan.input: plan.normalization.apply(crops)})[0]
+    made = run_together(session, plan.normalization.apply(crops), where, came.batch)
     error, largest = float(np.abs(made - expected).max()), float(np.abs(expected).max())
     logits = plan.activations.get("logits")
     allowed = 1e-3 * largest if logits is None else MOST_STEPS * logits.scale[0]

@@ -487,6 +487,11 @@ STAYS = {
         {"t": np.array(100, np.float32)},
         "Softmax 'my Softmax o' (before Mul 'my Mul q')",
     ),
+    "only a row afterwards": (
+        [node("Sigmoid", "c", "o"), node("Flatten", "o", "y")],
+        {},
+        "Sigmoid 'my Sigmoid o' (before Flatten 'my Flatten y')",
+    ),
 }  # fmt: skip
 
 
@@ -495,7 +500,7 @@ def test_scores_that_have_to_stay_are_named(name: str) -> None:
     after, constants, said = STAYS[name]
     graph = ir.from_proto(model_of([*LOGITS, *after], {**HEAD, **constants}, shape=ONE))
     came = bring_in(graph, VIEW, "")
-    assert (came.stripped, came.kept) == (None, said) and "Softmax" in kinds(graph)
+    assert (came.stripped, came.kept) == (None, said) and said.split()[0] in kinds(graph)
 
 
 def test_an_end_that_chooses() -> None:
@@ -536,6 +541,13 @@ def test_the_form_in_which_a_model_is_trained(name: str) -> None:
     message = refused(inside([trained], constants, opset=opset))
     assert "is in the form in which it is trained" in message and said in message
     assert "model.eval()" in message
+
+
+def test_a_batch_norm_whose_further_results_are_left_out() -> None:
+    norm = helper.make_node("BatchNormalization", [*"astmu"], ["c", "", "", "", ""])
+    constants = {key: np.abs(normal(5, seed=i)) + 0.5 for i, key in enumerate("stmu")}
+    graph, _ = brought(inside([norm], constants))
+    assert "BatchNormalization" not in kinds(graph)
 
 
 def test_dropout_whose_mask_is_used() -> None:

@@ -4,6 +4,7 @@ import itertools
 import resource
 import subprocess
 import sys
+import threading
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -167,6 +168,32 @@ def test_the_limit_is_for_the_body_alone(tmp_path: Path) -> None:
         assert resource.getrlimit(resource.RLIMIT_DATA)[0] > 4 << 30
         np.zeros(1 << 28, np.uint8)
     assert resource.getrlimit(resource.RLIMIT_DATA) == before
+
+
+def test_two_threads_leave_no_limit_behind(tmp_path: Path) -> None:
+    """Though the first is done before the second."""
+    file = tmp_path / "m.onnx"
+    onnx.save(model_of(CONV, *TAIL), str(file))
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    inside = threading.Event()
+    seen: list[tuple[int, int]] = []
+
+    def first() -> None:
+        with bounded_memory(file):
+            inside.set()
+            second.join(0.2)  # it has to wait
+
+    def other() -> None:
+        inside.wait()
+        with bounded_memory(file):
+            one.join()
+            seen.append(resource.getrlimit(resource.RLIMIT_DATA))
+
+    one, second = threading.Thread(target=first), threading.Thread(target=other)
+    one.start()
+    second.start()
+    second.join()
+    assert seen != [before] and resource.getrlimit(resource.RLIMIT_DATA) == before
 
 
 def test_what_was_folded_is_let_go() -> None:

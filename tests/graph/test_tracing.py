@@ -1,5 +1,8 @@
 """A PyTorch model as canonical Graph, and what is said where it cannot be one."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,6 +49,41 @@ def test_an_operator_without_a_form(tmp_path: Path, capfd: pytest.CaptureFixture
     assert "model: {source: onnx}" in caught.value.hint
     print("what is printed afterwards is seen")
     assert capfd.readouterr() == ("what is printed afterwards is seen\n", "")
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+import torch
+from torch import nn
+from pipeline.errors import StageError
+from pipeline.graph.tracing import trace
+
+class Model(nn.Module):
+    def forward(self, x):
+        if torch.jit.is_tracing():
+            print("of the model itself")
+        return torch.fft.fft2(x).real
+
+print("before")
+try:
+    trace(nn.Sequential(Model()), 8, Path(sys.argv[1]))
+except StageError as error:
+    print(error.what)
+"""
+
+
+def test_nothing_is_printed_to_a_pipe_either(tmp_path: Path) -> None:
+    """Where `--json` goes to a file; PYTHONUNBUFFERED would have C write at once, too."""
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(tmp_path / "m.onnx")],
+        env=clean, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == (
+        "before\nPyTorch cannot export this model to ONNX opset 13: there is no form of "
+        "aten::fft_fft2, which module 0 uses\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,47 @@ def test_a_qdq_file(models: Any, tmp_path: Path) -> None:
 def test_the_integers_of_a_qdq_file_say_how_it_is_fed(
     models: Any, tmp_path: Path, scale: float, zero_point: int, mean: float, std: float
 ) -> None:
-    file = models.quantized(models.classifier(tmp_path / "f.onnx"), tmp_path / "q.onnx")
+    found = look(str(_with_input(models, tmp_path, scale, zero_point)), None, None)
+    assert (found.view.preprocess.mean, found.view.preprocess.std) == ((mean,) * 3, (std,) * 3)
+    assert found.view.guessed == ("interpolation", "crop") and found.notes == ()
+
+
+def test_the_integers_of_imagenets_three_deviations(models: Any, tmp_path: Path) -> None:
+    """What was found out is said, and that a run will refuse it."""
+    found = look(str(_with_input(models, tmp_path, 4.758 / 255, 114)), None, None)
+    assert found.view.preprocess.std == (0.229, 0.224, 0.225) and "std" not in found.view.guessed
+    assert any("SyNAP knows one deviation" in note for note in found.notes)
+
+
+def test_a_qdq_file_for_one_image_at_a_time(models: Any, tmp_path: Path) -> None:
+    """A constant stands beside the features of the one image."""
+    float_file = models.classifier(tmp_path / "f.onnx")
+    model = onnx.load(float_file)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    beside = np.ones((1, 2), np.float32)
+    weights = np.random.default_rng(0).normal(0, 0.5, (10, 10)).astype(np.float32)
+    kept = [item for item in model.graph.initializer if item.name != "f"]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(
+        [
+            *kept,
+            onnx.numpy_helper.from_array(beside, "k"),
+            onnx.numpy_helper.from_array(weights, "f"),
+        ]
+    )
+    head = model.graph.node.pop()
+    model.graph.node.append(onnx.helper.make_node("Concat", ["flat", "k"], ["both"], axis=1))
+    head.input[0] = "both"
+    model.graph.node.append(head)
+    onnx.save(model, float_file)
+    with pytest.raises(StageError, match="made for 1 images at a time") as caught:
+        look(str(models.quantized(float_file, tmp_path / "q.onnx")), None, None)
+    assert "free batch size" in caught.value.hint
+
+
+def _with_input(models: Any, tmp_path: Path, scale: float, zero_point: int) -> Path:
+    """A QDQ file whose input has this grid, as uint8."""
+    file: Path = models.quantized(models.classifier(tmp_path / "f.onnx"), tmp_path / "q.onnx")
     model = onnx.load(file)
     for name, value in (("image_scale", scale), ("image_zero_point", zero_point)):
         [tensor] = [item for item in model.graph.initializer if item.name == name]
@@ -170,9 +210,7 @@ def test_the_integers_of_a_qdq_file_say_how_it_is_fed(
         array = np.asarray(value - 128 * is_signed, dtype)
         tensor.CopyFrom(onnx.numpy_helper.from_array(array, name))
     onnx.save(model, file)
-    view = look(str(file), None, None).view
-    assert (view.preprocess.mean, view.preprocess.std) == ((mean,) * 3, (std,) * 3)
-    assert view.guessed == ("interpolation", "crop")
+    return file
 
 
 def test_a_qdq_file_is_not_guessed_to_have_three_deviations(models: Any, tmp_path: Path) -> None:
