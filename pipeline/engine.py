@@ -17,12 +17,13 @@ from pipeline.deviation import require_one_deviation
 from pipeline.errors import NoFormError, PipelineError
 from pipeline.evaluation.deployment_gap import deployment_gap
 from pipeline.evaluation.evaluator import Evaluator
+from pipeline.evaluation.first_look import caution_at_first_look
 from pipeline.evaluation.looks import Looks, Outputs
 from pipeline.evaluation.published_check import check_first_stage
 from pipeline.evaluation.stage_check import Made, check_stage
 from pipeline.job import Job
 from pipeline.process import measured, version_of
-from pipeline.progress import Progress
+from pipeline.progress import Progress, Remembering
 from pipeline.recipe_file import RecipeFile
 from pipeline.sources.model_folder import read_description
 from pipeline.stages.stage import Settings, Stage, Work
@@ -158,6 +159,7 @@ def _advance(
     )
 
     def build(folder: Path) -> Mapping[str, Any]:
+        heard = Remembering(progress)
         work = Work(
             folder,
             {name: path for name, (path, _) in taken.items()},
@@ -165,12 +167,12 @@ def _advance(
             samples,
             store,
             job.threads,
-            progress,
+            heard,
         )
         with measured() as cost:
             details = stage.make(work)
         return {
-            "details": dict(details),
+            "details": dict(details) | {"notes": heard.notes},
             "seconds": cost.seconds,
             "peak_rss_mb": cost.peak_rss_mb,
         }
@@ -194,6 +196,8 @@ def _advance(
         evaluator = Evaluator(store, job.threads, progress, job.engine)
         state, check = _judge(job, made, state, samples, evaluator)
         gap = _gap(job, made, check, state, samples, evaluator)
+        if stage is job.stages[0]:
+            details["cautions"] = _cautions(job, check, state.outputs.get(stage.name), samples)
     if gap is not None:
         details["device_view"] = gap
     result = StageResult(
@@ -220,6 +224,13 @@ def _judge(
     if outputs is not None:
         state = replace(state, outputs={**state.outputs, name: outputs})
     return state, check
+
+
+def _cautions(job: Job, check: Check, outputs: Outputs | None, samples: "SampleSets") -> list[str]:
+    """What should be looked at before anything that follows the first stage is believed."""
+    offset = job.recipe.recipe.model.label_offset
+    found = caution_at_first_look(check, outputs, samples.evaluation, offset)
+    return [] if found is None else [found]
 
 
 def _gap(

@@ -40,3 +40,18 @@ class Silent:
 
     def note(self, text: str) -> None:
         self.notes.append(text)
+
+
+class Remembering:
+    """Another progress, whose notes are kept as well: they belong to what is made meanwhile."""
+
+    def __init__(self, inner: Progress) -> None:
+        self._inner = inner
+        self.notes: list[str] = []
+
+    def bar(self, text: str, total: float) -> AbstractContextManager[Bar]:
+        return self._inner.bar(text, total)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+        self._inner.note(text)

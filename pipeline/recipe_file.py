@@ -102,7 +102,12 @@ def _apply(data: dict[str, Any], places: Places, override: str) -> None:
     for key in keys[:-1]:
         inner = section.setdefault(key, {})
         if not isinstance(inner, dict):
-            raise UsageError(f"{key} is not a section", where=f"--set {dotted}")
+            above, _, below = dotted.partition(f"{key}.")
+            raise UsageError(
+                f"{key} is not a section here but {inner!r}",
+                where=f"--set {dotted}",
+                hint=f"where it can be one, replace it: --set '{above}{key}={{{below}: {text}}}'",
+            )
         section = inner
     for path in [path for path in places if path[: len(keys)] == keys]:
         del places[path]

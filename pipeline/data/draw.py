@@ -111,6 +111,8 @@ class _Draw:
         self._progress = progress
         self._pools: dict[str, Pool] = {}
         self._manifests: dict[str, list[Item]] = {}
+        self._named_anywhere: set[str] = set()
+        """Contents that a manifest names, which are not there to be drawn for another set."""
         self._drawn: dict[str, Samples] = {}
         self._notes: list[str] = []
 
@@ -125,6 +127,9 @@ class _Draw:
                 self._manifests[name] = self._named(name, path, datasets[draw.dataset])
         for dataset in datasets.values():
             self._pools[dataset.name] = self._pool(dataset, asked)
+        for name, items in self._manifests.items():
+            named = self._pools[asked[name].dataset].by_content(items)
+            self._named_anywhere |= {sample.digest for sample in named}
         for name, draw in asked.items():
             behind = {it: asked[it] for it in asked if it not in (name, *self._drawn)}
             self._drawn[name] = self._samples(name, draw, behind)
@@ -155,6 +160,8 @@ class _Draw:
     def _samples(self, name: str, draw: recipe.Draw, behind: dict[str, recipe.Draw]) -> Samples:
         pool = self._pools[draw.dataset]
         taken = {sample.digest for part in self._drawn.values() for sample in part.items}
+        if name not in self._manifests:
+            taken |= self._named_anywhere
         looked_at = 0
         while True:
             free = [sample for sample in self._wanted(name, pool) if sample.digest not in taken]

@@ -73,7 +73,12 @@ def _one_in_words(path: KeyPath, unknown: KeyPath, detail: ErrorDetails, where: 
         return f"{where}: {dotted(path)}: unknown key{_suggest(str(path[-1]), known)}"
     if kind == "literal_error":
         known = [word.strip(" '") for word in _split_expected(str(context["expected"]))]
-        return f"{where}: {dotted(path)}: unknown {detail['input']!r}{_suggest(str(detail['input']), known)}"
+        keys = _keys_at(path)
+        section = f", or a section with {', '.join(keys)}" if keys else ""
+        return (
+            f"{where}: {dotted(path)}: unknown {detail['input']!r}"
+            f"{_suggest(str(detail['input']), known)}{section}"
+        )
     if _NAMED.match(detail["msg"]):
         path = (*path, *unknown)
     message = _NAMED.sub("", detail["msg"]).removeprefix("Value error, ")

@@ -453,6 +453,17 @@ def test_a_manifest_does_not_get_what_an_earlier_set_has(classes: Path, tmp_path
         draw(too_few, classes, tmp_path)
 
 
+def test_what_a_manifest_names_is_not_drawn_for_another_set(classes: Path, tmp_path: Path) -> None:
+    named = [f"{SYNSETS[label]}/{seed}.png" for label, seed in ((0, 0), (0, 3), (2, 16), (3, 21))]
+    lines = [f"{name} {SYNSETS.index(name.split('/')[0])}\n" for name in named]
+    (tmp_path / "set.txt").write_text("".join(lines))
+    sets = draw(recipe_data(16, selection=5, evaluation__manifest="set.txt"), classes, tmp_path)
+    assert [item.id for item in sets.evaluation.items] == named
+    assert (len(sets.calibration), len(sets.selection or ())) == (16, 5)
+    with pytest.raises(StageError, match="21 images, and at least 22 are demanded"):
+        draw(recipe_data(22, evaluation__manifest="set.txt"), classes, tmp_path)
+
+
 def test_a_copy_named_by_a_manifest_is_the_same_image(
     classes: Path, tmp_path: Path, write: Write
 ) -> None:
