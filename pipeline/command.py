@@ -12,7 +12,7 @@ from pipeline.engine import (
     preprocess_of,
 )
 from pipeline.engine import run as run_stages
-from pipeline.errors import MissingError, StageError
+from pipeline.errors import Missing, MissingError, StageError
 from pipeline.job import Job
 from pipeline.plan_run import StagePlan
 from pipeline.plan_run import plan as plan_stages
@@ -31,7 +31,7 @@ from pipeline.system_errors import system_errors_explained
 if TYPE_CHECKING:
     from pipeline.data.draw import SampleSets
 
-_SHOWN = {"verdicts", "report"}
+_SHOWN = {"verdicts", "cautions", "report"}
 """Kinds of results that only say or show what was computed."""
 _EXIT = {"PASS": 0, "UNDECIDED": 0, "FAIL": 1, "SKIPPED": 1}
 
@@ -100,12 +100,18 @@ def plan(job: Job) -> list[StagePlan]:
     terminal = Terminal()
     store = Store(job.store_root, terminal.note)
     samples = _draw(job, terminal)
-    return list(plan_stages(job, samples, decide_handover(job.recipe.recipe.compile), store))
+    return list(plan_stages(job, samples, _handover(job), store))
+
+
+def obstacles(job: Job) -> list[Missing]:
+    """What a run would stop for before its first long computation."""
+    store = Store(job.store_root, Terminal().note)
+    return find_missing(job, _handover(job), has_weights=_has_weights(job, store))
 
 
 def _prepare(job: Job, store: Store, terminal: Terminal) -> "tuple[SampleSets, Handover]":
     """Everything a run needs, or all that is missing, before any long work."""
-    handover = decide_handover(job.recipe.recipe.compile)
+    handover = _handover(job)
     missing = find_missing(job, handover, has_weights=_has_weights(job, store))
     if missing:
         raise MissingError(missing)
@@ -115,6 +121,12 @@ def _prepare(job: Job, store: Store, terminal: Terminal) -> "tuple[SampleSets, H
     for line in [*unattainable(job, len(samples.evaluation)), *said]:
         terminal.note(line)
     return samples, handover
+
+
+def _handover(job: Job) -> Handover:
+    recipe = job.recipe.recipe
+    as_integers = recipe.model.source == "quantized-tflite"
+    return decide_handover(recipe.compile, comes_as_integers=as_integers)
 
 
 def unattainable(job: Job, images: int) -> list[str]:

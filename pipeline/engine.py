@@ -17,7 +17,7 @@ from pipeline.deviation import require_one_deviation
 from pipeline.errors import NoFormError, PipelineError
 from pipeline.evaluation.deployment_gap import deployment_gap
 from pipeline.evaluation.evaluator import Evaluator
-from pipeline.evaluation.first_look import caution_at_first_look
+from pipeline.evaluation.first_look import cautions_at_first_look
 from pipeline.evaluation.looks import Looks, Outputs
 from pipeline.evaluation.published_check import check_first_stage
 from pipeline.evaluation.stage_check import Made, check_stage
@@ -197,7 +197,10 @@ def _advance(
         state, check = _judge(job, made, state, samples, evaluator)
         gap = _gap(job, made, check, state, samples, evaluator)
         if stage is job.stages[0]:
-            details["cautions"] = _cautions(job, check, state.outputs.get(stage.name), samples)
+            details["cautions"] = cautions_at_first_look(
+                store, check, state.outputs.get(stage.name), samples.evaluation,
+                job.recipe.recipe.model.label_offset,
+            )  # fmt: skip
     if gap is not None:
         details["device_view"] = gap
     result = StageResult(
@@ -224,13 +227,6 @@ def _judge(
     if outputs is not None:
         state = replace(state, outputs={**state.outputs, name: outputs})
     return state, check
-
-
-def _cautions(job: Job, check: Check, outputs: Outputs | None, samples: "SampleSets") -> list[str]:
-    """What should be looked at before anything that follows the first stage is believed."""
-    offset = job.recipe.recipe.model.label_offset
-    found = caution_at_first_look(check, outputs, samples.evaluation, offset)
-    return [] if found is None else [found]
 
 
 def _gap(

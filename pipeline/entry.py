@@ -62,7 +62,10 @@ def _leave_interrupted(debug: bool) -> NoReturn:
     ends by the signal, not by a code, where a library in C has seen the KeyboardInterrupt pass."""
     if debug:
         traceback.print_exc()
-    typer.echo("error: interrupted; the same command goes on where it was", err=True)
+    typer.echo(
+        "error: interrupted; finished stages are kept, and the same command makes the rest",
+        err=True,
+    )
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(INTERRUPTED)

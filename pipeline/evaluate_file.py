@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import Artifact, Format, digest_of_path
+from pipeline.data.preprocess import Preprocess
 from pipeline.errors import MissingError, StageError, UsageError
 from pipeline.evaluation.shards import HERE, Engine, engine_missing
 from pipeline.process import cores
+from pipeline.progress import Silent
 from pipeline.recipe import DatasetName
 from pipeline.recipe_file import load_recipe
 from pipeline.report.terminal import Terminal
@@ -32,7 +34,8 @@ def evaluate(
     engine: Engine = HERE,
 ) -> dict[str, Any]:
     """The check of one model file on a folder of images, as JSON data; the label offset is the
-    recipe's, or else 0, where none is given.
+    recipe's, or else 0, where none is given. Raises UsageError, before the images are run, where
+    there is neither and the model has an output more than there are classes.
 
     `view` says who prepares the pictures: the model's own preprocessing, or the `device`, whose
     check then has that of the model's own beside it (`model_view`), and their difference (`gap`).
@@ -58,6 +61,8 @@ def evaluate(
     recipe = None if config is None else load_recipe(config)
     given = None if recipe is None else recipe.recipe.data.preprocess
     preprocess = preprocess_for(file, format, given, terminal.note)
+    unsaid = label_offset is None and recipe is None
+    explicit = label_offset is not None
     if label_offset is None:
         label_offset = 0 if recipe is None else recipe.recipe.model.label_offset
     store = Store(artifacts.resolve() / ".store", terminal.note)
@@ -65,13 +70,16 @@ def evaluate(
     artifact = Artifact(file, format, digest_of_path(file), file.stat().st_size)
     evaluator = Evaluator(store, threads or cores(), terminal, engine)
     reference = None
+    if unsaid:
+        with system_errors_explained(f"running {file.name}", store.root.parent):
+            _require_no_background(artifact, samples, preprocess, evaluator.threads)
 
     def check(device: DeviceView | None) -> dict[str, Any]:
         nonlocal reference
         with system_errors_explained(f"running {file.name}", store.root.parent):
             entry = evaluator.outputs(artifact, samples, preprocess, device)
         logits = np.load(entry.path(LOGITS), allow_pickle=False)
-        _explain_offset(logits.shape[1], samples, label_offset, terminal)
+        _explain_offset(logits.shape[1], samples, label_offset, explicit, terminal)
         result = judge(
             logits,
             samples.labels() + label_offset,
@@ -94,15 +102,38 @@ def evaluate(
     return {**theirs, "preprocess": "device", "model_view": own, "gap": gap}
 
 
-def _explain_offset(outputs: int, samples: "Samples", offset: int, terminal: Terminal) -> None:
-    """Refuse an offset beyond the outputs, and tell of a class more than the dataset has."""
+def _require_no_background(
+    artifact: Artifact, samples: "Samples", preprocess: Preprocess, threads: int
+) -> None:
+    """Look at what the model gives for one image: nobody said what an output too many is."""
+    from pipeline.data.samples import Samples
+    from pipeline.evaluation.evaluator import run_on
+
+    first = Samples(samples.name, samples.dataset, samples.items[:1])
+    outputs = run_on(artifact, first, preprocess, threads, Silent()).shape[1]
+    classes = samples.dataset.class_count
+    if outputs == classes + 1:
+        raise UsageError(
+            f"{outputs} outputs for {classes} classes: whether the first is a background class "
+            "has to be said",
+            where=str(artifact.path),
+            hint="give --label-offset 1 if it is, --label-offset 0 if it is not, "
+            "or the model's recipe: --config RECIPE",
+        )
+
+
+def _explain_offset(
+    outputs: int, samples: "Samples", offset: int, explicit: bool, terminal: Terminal
+) -> None:
+    """Refuse an offset beyond the outputs, and tell of a class more than the dataset has, unless
+    the command line said what it is."""
     classes = samples.dataset.class_count
     if int(samples.labels().max()) + offset >= outputs:
         raise UsageError(
             f"the model has {outputs} outputs, too few for labels moved by {offset}",
             where="--label-offset",
         )
-    if outputs == classes + 1 and offset == 0:
+    if outputs == classes + 1 and offset == 0 and not explicit:
         terminal.note(
             f"the model has {outputs} outputs for {classes} classes: if the first is a background "
             "class, give --label-offset 1"

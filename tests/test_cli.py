@@ -311,6 +311,24 @@ def test_a_plan_for_people(made: Any, lab: Any) -> None:
     assert [line.split("  ")[0] for line in done.out.splitlines()] == ROWS
 
 
+def test_a_plan_says_what_a_run_would_stop_for(made: Any, lab: Any, tmp_path: Path) -> None:
+    lacking = ["--set", "compile.delegate=npu", "--set", "compile.toolkit=none"]
+    done = lab.call(made.command("plan", *lacking))
+    assert done.code == 0, done.err
+    assert "a run would stop: the SyNAP toolkit, which delegate npu needs" in done.out
+    assert "--set compile.delegate=cpu" in done.out.splitlines()[-1]
+    done = lab.call(made.command("run", *lacking))
+    assert done.code == 3 and "the SyNAP toolkit, which delegate npu needs" in done.err
+
+
+def test_a_model_of_integers_has_no_sensitivity(pipeline: Any) -> None:
+    recipe = Path(__file__).parents[1] / "configs" / "mobilenet_v2_int8_tflite.yaml"
+    done = pipeline("sensitivity", recipe)
+    assert done.code == 2
+    assert "there is no float model to compare its layers with" in done.err
+    assert "--until" not in done.err
+
+
 def test_until_a_stage(made: Any) -> None:
     shutil.rmtree(made.artifacts / "tiny")
     done = made.run("--until", "export")
@@ -630,6 +648,28 @@ def test_evaluating_a_file_gives_the_reports_accuracy(
     done = pipeline(*argv)
     assert f"top-1 {100 * entry['check']['top1']:.2f} %" in done.out
     assert "60 images, measured" in done.out
+
+
+def test_an_output_too_many_has_to_be_explained(
+    first_run: Any, judged: Path, pipeline: Any, tmp_path: Path
+) -> None:
+    """Ten outputs and nine folders: nobody but the user knows which output is none of the nine."""
+    setting, _ = first_run
+    nine = tmp_path / "nine"
+    shutil.copytree(judged, nine)
+    for picture in nine.iterdir():
+        (nine / picture.name.split("_")[0]).mkdir(exist_ok=True)
+        picture.rename(nine / picture.name.split("_")[0] / picture.name)
+    shutil.rmtree(sorted(nine.iterdir())[0])
+    bundle = setting.artifacts / "tiny" / "sl1680" / "model.synap"
+    argv = ["evaluate", bundle, "--data", nine, "--dataset", "folder", "--artifacts", tmp_path]
+    done = pipeline(*argv)
+    assert (done.code, done.out) == (2, "")
+    assert "10 outputs for 9 classes" in done.err and "--label-offset 0 if it is not" in done.err
+    with_background, without = (pipeline(*argv, "--label-offset", n, "--json") for n in "10")
+    assert (with_background.code, without.code) == (0, 0), without.err
+    assert with_background.json["top1"] > without.json["top1"]
+    assert "background" not in with_background.err + without.err
 
 
 def test_evaluating_as_the_device_prepares_pictures(

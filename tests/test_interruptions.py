@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 STAND_IN = Path(__file__).parent / "synap" / "stand_in" / "synap_convert.py"
-MESSAGE = "error: interrupted; the same command goes on where it was\n"
+MESSAGE = "error: interrupted; finished stages are kept, and the same command makes the rest\n"
 KINDS = ["ranges", "quantize", "compile", "outputs", "export", "weights"]
 
 

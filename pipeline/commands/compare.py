@@ -1,7 +1,6 @@
 """`pipeline compare`: two runs side by side."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -24,10 +23,9 @@ def compare(
     pipeline compare artifacts/a/sl1680 artifacts/b/sl1680
     pipeline compare old/report.json artifacts/a/sl1680 --html both.html
     """
-    from rich.console import Console
-
     from pipeline.report.compare_runs import compare_runs
     from pipeline.report.compare_view import print_comparison, write_page
+    from pipeline.report.whole_lines import print_whole
 
     comparison = compare_runs(a, b)
     if html is not None:
@@ -35,7 +33,6 @@ def compare(
     if as_json:
         typer.echo(json.dumps(comparison.to_json(), indent=1))
         return
-    width = None if sys.stdout.isatty() else 80
-    print_comparison(comparison, Console(width=width, highlight=False))
+    print_whole(lambda console: print_comparison(comparison, console))
     if html is not None:
         typer.echo(str(html))

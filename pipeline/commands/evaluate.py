@@ -41,7 +41,7 @@ def evaluate(
         typer.Option(
             metavar="n",
             help="Outputs before the first class: 1 where there is a background class. "
-            "Default: the recipe's, or 0.",
+            "Default: the recipe's; without one, 0 where outputs and classes are as many.",
             min=0,
         ),
     ] = None,

@@ -1,7 +1,6 @@
 """`pipeline gate`: a run against its baseline."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +21,9 @@ def gate(
     ] = None,
     accept: Annotated[
         bool, typer.Option("--accept", help="Make this run the baseline of its target.")
+    ] = False,
+    accept_failed: Annotated[
+        bool, typer.Option("--accept-failed", help="The same, even if it failed its own checks.")
     ] = False,
     junit: Annotated[
         Path | None, typer.Option(metavar="file", help="Write JUnit XML to this file.")
@@ -59,18 +61,19 @@ def gate(
     pipeline gate report.json --baseline old.json --junit out.xml
     pipeline gate report.json --accept
 
-    Exit codes: 0 nothing is worse, 1 something is, 2 not comparable, 3 a file is missing or damaged.
+    Exit codes: 0 nothing is worse, 1 something is, or a failed run was not accepted,
+    2 not comparable, 3 a file is missing or damaged.
     """
-    from rich.console import Console
-
     from pipeline.regression.gate import run_gate
     from pipeline.regression.result import Limits
     from pipeline.report.gate_view import print_gate
+    from pipeline.report.whole_lines import print_whole
 
     result = run_gate(
         report,
         baseline,
-        accept_it=accept,
+        accept_it=accept or accept_failed,
+        even_failed=accept_failed,
         limits=Limits(
             max_top1_loss, max_drop_rise, max_size_ratio, max_time_ratio, max_latency_ratio
         ),
@@ -81,6 +84,5 @@ def gate(
     if as_json:
         typer.echo(json.dumps(result.to_json(), indent=1))
     else:
-        width = None if sys.stdout.isatty() else 100
-        print_gate(result, Console(width=width, highlight=False))
+        print_whole(lambda console: print_gate(result, console))
     raise typer.Exit(result.exit_code)

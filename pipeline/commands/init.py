@@ -4,12 +4,9 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
-
-if TYPE_CHECKING:
-    from pipeline.init import Written
 
 T = TypeVar("T")
 
@@ -50,6 +47,7 @@ def init(
     pipeline init weights.safetensors --arch resnet50 --yes
     """
     from pipeline.init import init as write_recipe
+    from pipeline.init.summary import summary, toolkit_is_here
 
     silent = yes or as_json or not (sys.stdin.isatty() and sys.stdout.isatty())
     written = write_recipe(
@@ -59,7 +57,7 @@ def init(
         data_found = {"recipe": str(written.path), **written.findings.to_json()}
         typer.echo(json.dumps(data_found, indent=1))
         return
-    for line in _summary(written):
+    for line in summary(written, toolkit=toolkit_is_here()):
         typer.echo(line)
 
 
@@ -72,15 +70,3 @@ def _ask(question: str, default: str, parse: Callable[[str], T]) -> T:
 
     answer: T = typer.prompt(question, default=default or None, value_proc=checked, err=True)
     return answer
-
-
-def _summary(written: "Written") -> list[str]:
-    model, images = written.findings.model, written.findings.images
-    lines = [f"{written.path}: {model.description}, {model.outputs} outputs"]
-    if model.quantized:
-        lines.append(f"already quantized: {model.quantized}")
-    if model.view.guessed:
-        lines.append(f"to be checked, because guessed: {', '.join(model.view.guessed)}")
-    lines += [f"slow on the NPU: {finding}" for finding in model.npu]
-    where = "" if images.folder else " DATA=/path/to/images"
-    return [*lines, f"next: make convert CONFIG={written.path}{where}"]

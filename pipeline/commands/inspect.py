@@ -1,7 +1,6 @@
 """`pipeline inspect`: what is in a file."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -26,15 +25,13 @@ def inspect(
     pipeline inspect artifacts/inception_v4_digits/sl1680/model.synap
     pipeline inspect model.tflite --json
     """
-    from rich.console import Console
-
     from pipeline.inspect import inspect_file
     from pipeline.report.inspection_view import print_inspection
+    from pipeline.report.whole_lines import print_whole
 
     inspection = inspect_file(file)
     if as_json:
         typer.echo(json.dumps(inspection.to_json(), indent=1))
     else:
-        width = None if sys.stdout.isatty() else 80
-        print_inspection(inspection, Console(width=width, highlight=False))
+        print_whole(lambda console: print_inspection(inspection, console))
     raise typer.Exit(1 if inspection.contents.violations else 0)

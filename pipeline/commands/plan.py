@@ -27,7 +27,9 @@ def plan(
     artifacts: ArtifactsFolder = ARTIFACTS,
     as_json: AsJson = False,
 ) -> None:
-    """Say for every stage whether it would run, and why. Nothing is computed.
+    """Say for every stage whether it would run, and why, and what a run would stop for.
+
+    Nothing is computed.
 
     \b
     pipeline plan configs/inception_v4_digits.yaml
@@ -44,3 +46,5 @@ def plan(
     width = max(len(row.stage) for row in rows)
     for row in rows:
         typer.echo(f"{row.stage:<{width}}  {row}")
+    for thing in command.obstacles(job):
+        typer.echo(f"a run would stop: {thing.what}\n  {thing.hint}")

@@ -1,6 +1,8 @@
 """`pipeline sensitivity`: which layers cost most."""
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -49,6 +51,7 @@ def sensitivity(
     from pipeline.job import make_job
     from pipeline.report.sensitivity_view import print_sensitivity
 
+    _require_float_model(config, set or ())
     job = make_job(config, "all", "quantize", set or (), weights, data, artifacts, threads)
     if job.recipe.recipe.data.selection is None:  # said before the stages are made
         raise UsageError(
@@ -61,3 +64,17 @@ def sensitivity(
         typer.echo(json.dumps(result, indent=1))
     else:
         print_sensitivity(result)
+        if max_drop is None:
+            typer.echo("add --max-drop 0.005 to have int16 layers proposed")
+
+
+def _require_float_model(config: Path, overrides: Sequence[str]) -> None:
+    from pipeline.errors import UsageError
+    from pipeline.recipe_file import load_recipe
+
+    if load_recipe(config, overrides).recipe.model.source == "quantized-tflite":
+        raise UsageError(
+            "this model came as integers: there is no float model to compare its layers with",
+            where=str(config),
+            hint="give the model that it was made from",
+        )

@@ -46,6 +46,8 @@ class ModelFindings:
     """Whether it has depthwise convolutions, whose channels differ much in range."""
     npu: tuple[str, ...] = ()
     """What the NPU does not run well, by operator, in words."""
+    first_class: str | None = None
+    """The first of the class names in the file; None where it has none."""
     notes: tuple[str, ...] = ()
     """What else a user should know."""
 
@@ -92,6 +94,23 @@ class Findings:
     def label_offset(self) -> int:
         """1 where the model has a background class before those of the images."""
         return int(self.model.outputs == self.images.classes + 1)
+
+    @property
+    def judged_alone(self) -> bool:
+        """Whether there is no float model beside it: it is measured, not compared."""
+        return self.model.source == "quantized-tflite"
+
+    @property
+    def first_check(self) -> str:
+        """The check of the stage at which the model's own accuracy shows first."""
+        if self.model.source in ("timm", "checkpoint", "mindcv"):
+            return "weights"
+        return "lower" if self.judged_alone else "export"
+
+    @property
+    def nothing_demanded(self) -> bool:
+        """Whether the recipe has no threshold; that of weights is on the export's logits."""
+        return self.first_check != "weights" and (self.judged_alone or self.images.limit is None)
 
     @property
     def unfit_labels(self) -> bool:

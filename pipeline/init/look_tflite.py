@@ -1,9 +1,11 @@
 """Look at a TFLite file, float or quantized: it is read as a run would read it."""
 
 import tempfile
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
-from pipeline.data.preprocess import Preprocess
+from pipeline.data.preprocess import Normalization, Preprocess
 from pipeline.errors import StageError, UsageError
 from pipeline.init.ask import Ask
 from pipeline.init.findings import ModelFindings, View
@@ -17,15 +19,17 @@ def look_at_tflite(path: Path, ask: Ask | None) -> ModelFindings:
     from pipeline.lift.integer_ends import with_integer_ends
 
     content = read_content(path)
-    found = tflite_contents(content, str(path)).quantization
-    assert found is not None, "TFLite files have one"
-    if found.kind == "quantized":
-        return _look_at_quantized(with_integer_ends(content, str(path)), found.scheme, path, ask)
-    return _look_at_float(content, path, ask)
+    found = tflite_contents(content, str(path))
+    first_class = next(iter(found.class_names), None)
+    assert found.quantization is not None, "TFLite files have one"
+    if found.quantization.kind != "quantized":
+        return replace(_look_at_float(content, path, ask), first_class=first_class)
+    integers = with_integer_ends(content, str(path))
+    looked = _look_at_quantized(integers, found.quantization.scheme, path, ask)
+    return replace(looked, first_class=first_class)
 
 
 def _look_at_float(content: bytes, path: Path, ask: Ask | None) -> ModelFindings:
-    from pipeline.data.preprocess import Normalization
     from pipeline.graph.file import input_size
     from pipeline.init.float_graph import bring
     from pipeline.lift.operators import lift_tflite
@@ -42,7 +46,7 @@ def _look_at_float(content: bytes, path: Path, ask: Ask | None) -> ModelFindings
     origin = graph.origin
     if own is None and feeds is None:
         try:
-            feeds = tflite_preprocess(path, None, lambda text: None).normalization
+            feeds = _rounded(tflite_preprocess(path, None, lambda text: None).normalization)
             origin = "The file's metadata say its mean and std."
         except UsageError:
             origin = "The file's metadata do not say its mean and std."
@@ -73,8 +77,8 @@ def _look_at_quantized(
         view = View(own, DECLARED)
     else:
         try:
-            feeds = _declared(content, path.name).normalization
-            origin = "Mean and std are those of the file's metadata or of its input's integers."
+            feeds = _rounded(_declared(content, path.name).normalization)
+            origin = _origin(content, feeds, str(path))
         except UsageError as error:
             feeds, origin = None, f"The file {error.what}."
         view = completed(origin, size, feeds, model.classes, ask, one_deviation=True)
@@ -100,6 +104,28 @@ def _declared(content: bytes, name: str) -> Preprocess:
         file = Path(folder) / name
         file.write_bytes(content)
         return tflite_preprocess(file, None, lambda text: None)
+
+
+def _origin(content: bytes, feeds: Normalization, where: str) -> str:
+    """Whether the metadata say this normalization, or only the input's integers, in a sentence."""
+    from pipeline.inspect.tflite_file import tflite_contents
+
+    image = tflite_contents(content, where).inputs[0]
+    declared = tuple(_digits(n / 255 for n in it * 3)[:3] for it in (image.means, image.deviations))
+    if declared == (feeds.mean, feeds.std):
+        return "The file's metadata say its mean and std."
+    beside = ", not quite those of the metadata" if image.means else ""
+    return f"Mean and std are those by which its input's integers are the picture's bytes{beside}."
+
+
+def _rounded(exact: Normalization) -> Normalization:
+    mean, std = _digits(exact.mean), _digits(exact.std)
+    return Normalization.model_validate({"mean": mean, "std": std})
+
+
+def _digits(numbers: Iterable[float]) -> tuple[float, ...]:
+    """To six digits, as people write them: far less than a step of 8 bits."""
+    return tuple(float(f"{number:.6g}") for number in numbers)
 
 
 def _square(size: tuple[int, int], where: str) -> int:

@@ -1,7 +1,7 @@
 """A model's preprocessing where the model does not say it: typical values, said to be a guess."""
 
-from collections.abc import Mapping
-from typing import get_args
+from collections.abc import Callable, Mapping
+from typing import TypeVar, get_args
 
 from pipeline.data.preprocess import Normalization, Preprocess
 from pipeline.init.ask import Ask, number, one_of
@@ -19,6 +19,7 @@ NORMALIZATIONS: Mapping[str, Normalization] = {
 MEANINGS = (
     "imagenet: ImageNet's mean and deviation; half: -1 to 1; fractions: 0 to 1; bytes: 0 to 255"
 )
+LATER = "Enter to decide later; other values go into the recipe"
 INTERPOLATION, CROP = "bilinear", 0.875
 """What torchvision and TensorFlow's published models were evaluated with."""
 SIZE = 224
@@ -30,8 +31,7 @@ ONE_DEVIATION = (
     "with ImageNet's three has to be given as a float model."
 )
 _FILTERS = get_args(Preprocess.model_fields["interpolation"].annotation)
-_NORMALIZED = ("mean", "std")
-_GEOMETRY = ("interpolation", "crop")
+T = TypeVar("T")
 
 
 def completed(
@@ -48,24 +48,20 @@ def completed(
     `origin` says who declares what is known, and may be empty; `one_deviation` keeps to what has the
     same for all channels.
     """
-    guessed: list[str] = []
+    guesses = _Guesses(ask)
     if size is None:
-        guessed.append("size")
-        size = SIZE if ask is None else ask("Size of its input", str(SIZE), number(int, 1, 4096))
+        size = guesses("Size of its input", SIZE, number(int, 1, 4096), "size")
     if normalization is None:
-        guessed += _NORMALIZED
         word = "half" if one_deviation or outputs == BACKGROUND_CLASSES else "imagenet"
-        if ask is not None:
-            question = f"How it wants pixels ({MEANINGS})"
-            word = ask(question, word, one_of(NORMALIZATIONS))
+        question = f"How it wants pixels ({MEANINGS}; {LATER})"
+        word = guesses(question, word, one_of(NORMALIZATIONS), "mean", "std")
         normalization = NORMALIZATIONS[word]
-    guessed += _GEOMETRY
-    interpolation, crop = INTERPOLATION, CROP
-    if ask is not None:
-        interpolation = ask("How pictures are resized", interpolation, one_of(_FILTERS))
-        crop = ask(
-            "Part of the shorter side that the crop keeps", str(crop), number(float, 0.05, 1.0)
-        )
+    interpolation = guesses(
+        "How pictures are resized", INTERPOLATION, one_of(_FILTERS), "interpolation"
+    )
+    crop = guesses(
+        "Part of the shorter side that the crop keeps", CROP, number(float, 0.05, 1.0), "crop"
+    )
     preprocess = Preprocess.model_validate(
         {
             "size": size,
@@ -74,10 +70,25 @@ def completed(
             **normalization.model_dump(),
         }
     )
-    if ask is not None:
-        answered = f"As answered when this was written: {', '.join(guessed)}."
-        return View(preprocess, f"{origin} {answered}".strip())
-    return View(preprocess, origin, guessed=tuple(guessed))
+    if guesses.answered:
+        answered = f"As answered when this was written: {', '.join(guesses.answered)}."
+        origin = f"{origin} {answered}".strip()
+    return View(preprocess, origin, guessed=tuple(guesses.kept))
+
+
+class _Guesses:
+    """Which guesses a person replaced, and which were kept: an accepted default is still a guess."""
+
+    def __init__(self, ask: Ask | None) -> None:
+        self._ask = ask
+        self.answered: list[str] = []
+        """Fields that were given another value."""
+        self.kept: list[str] = []
+
+    def __call__(self, question: str, guess: T, parse: Callable[[str], T], *fields: str) -> T:
+        value = guess if self._ask is None else self._ask(question, str(guess), parse)
+        (self.kept if value == guess else self.answered).extend(fields)
+        return value
 
 
 def notes_of_deviation(view: View) -> list[str]:

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field
 
 from pipeline.artifact import write_text
 from pipeline.data.preprocess import Preprocess
-from pipeline.errors import UsageError
+from pipeline.errors import PipelineError, UsageError
 from pipeline.regression.reading import (
     Bytes,
     Change,
@@ -34,6 +34,12 @@ NO_TARGET = "none"
 """The key of runs that stopped before there was a target."""
 NOT_HELD = ("weights",)
 """Not compared: how long weights take is up to a network, and the float model is `export`."""
+
+
+class NotAcceptedError(PipelineError):
+    """The run did not hold its own recipe's limits, so nobody else is to be held to it."""
+
+    exit_code = 1
 
 
 class _Kept(Read):
@@ -158,15 +164,18 @@ def mark_of(report: Report) -> TargetMark:
     )
 
 
-def accept(report: Report, path: Path) -> Baseline:
+def accept(report: Report, path: Path, *, even_failed: bool = False) -> Baseline:
     """Write the report into the baseline at `path`, beside the other targets that are there.
 
+    Raises NotAcceptedError for a run whose own verdict is FAIL or SKIPPED, unless `even_failed`.
     Raises UsageError for a file that is another recipe's, and StageError for one that is damaged:
-    neither is overwritten. A run that failed, or measured no float model, is a UsageError, too: it
+    neither is overwritten. A run that came to no end, or measured no float model, is a UsageError, too: it
     is nothing to hold others to.
     """
     mark = mark_of(report)
     _require_acceptable(report, mark)
+    if not even_failed:
+        _require_held(report)
     targets: dict[str, TargetMark] = {}
     if path.exists():
         before = read_baseline(path)
@@ -196,6 +205,24 @@ def _require_acceptable(report: Report, mark: TargetMark) -> None:
             where="--accept",
             hint="run without --until, or until a later stage",
         )
+
+
+def _require_held(report: Report) -> None:
+    """Raises NotAcceptedError for a verdict that made `pipeline run` exit with 1."""
+    if report.verdict not in ("FAIL", "SKIPPED"):
+        return
+    checks = [(stage.name, stage.check) for stage in report.stages]
+    reasons = [
+        f"{name}: {check.reason}"
+        for name, check in checks
+        if check.required and check.verdict == report.verdict
+    ]
+    why = f" ({'; '.join(reasons)})" if reasons else ""
+    raise NotAcceptedError(
+        f"the run's own verdict is {report.verdict}{why}: not accepted",
+        where="--accept",
+        hint="--accept-failed does it all the same",
+    )
 
 
 def baseline_text(baseline: Baseline) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.artifact import write_text
+from pipeline.errors import UsageError
 from pipeline.regression.baseline import (
     Baseline,
     accept,
@@ -30,6 +31,7 @@ def run_gate(
     baseline_file: Path | None = None,
     *,
     accept_it: bool = False,
+    even_failed: bool = False,
     limits: Limits | None = None,
     any_cpu: bool = False,
     junit: Path | None = None,
@@ -37,16 +39,18 @@ def run_gate(
     variables: Mapping[str, str] | None = None,
 ) -> GateResult:
     """Compare the report with the baseline, by default `configs/baselines/<recipe>.json` of the
-    working folder, or with `accept_it` make it the baseline.
+    working folder, or with `accept_it` make it the baseline; with `even_failed`, one that failed its
+    own checks, too.
 
     The JUnit and Markdown files are written whatever the outcome, and the Markdown is appended to
     the file that GITHUB_STEP_SUMMARY names, if `variables` (the environment) has it. Raises
-    UsageError and StageError where there is no outcome: a file that is missing, damaged or of
-    another schema.
+    PipelineError where there is no outcome: a file that is missing, damaged or of
+    another schema, a model without a float one, a run that is not accepted.
     """
     report = read_report(report_file)
+    _require_float_model(report)
     path = baseline_file or baseline_path(report)
-    baseline = accept(report, path) if accept_it else read_baseline(path)
+    baseline = accept(report, path, even_failed=even_failed) if accept_it else read_baseline(path)
     result = _judge(report, baseline, path, accept_it, limits or Limits(), any_cpu)
     if junit is not None:
         with system_errors_explained(f"writing {junit}", junit.parent):
@@ -63,6 +67,15 @@ def run_gate(
         ):
             stream.write(f"{text}\n")
     return result
+
+
+def _require_float_model(report: Report) -> None:
+    if report.came_quantized:
+        raise UsageError(
+            "a model that came quantized has no float model, so it cannot be gated",
+            where=report.recipe,
+            hint="bound its accuracy in the recipe: checks.lower.min_top1",
+        )
 
 
 def _judge(

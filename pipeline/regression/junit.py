@@ -7,11 +7,21 @@ with `failure`, `error` (the comparison was refused) or `skipped` inside.
 import re
 from xml.etree import ElementTree
 
-from pipeline.regression.result import GateResult, Row
+from pipeline.regression.result import GateResult, Quantity, Row
 from pipeline.regression.table import NAMES
 
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 has no place for, not even escaped (section 2.2, `Char`)."""
+
+
+_ALLOWED: dict[Quantity, str] = {
+    "top1": "may lose {:g}",
+    "top1_drop": "may grow by {:g}",
+    "bytes": "may be {:g} times as many",
+    "seconds": "may be {:g} times as many",
+    "latency_ms": "may be {:g} times as many",
+}
+"""What a row's limit means."""
 
 
 def junit_text(result: GateResult) -> str:
@@ -62,7 +72,10 @@ def _outcome(case: ElementTree.Element, kind: str, message: str, text: str) -> N
 
 
 def _numbers(row: Row) -> str:
-    return f"baseline {row.baseline}, now {row.now}, limit {row.limit}"
+    numbers = f"baseline {row.baseline}, now {row.now}"
+    if row.limit is None:
+        return numbers
+    return f"{numbers}, {_ALLOWED[row.quantity].format(row.limit)}"
 
 
 def _text(text: str) -> str:

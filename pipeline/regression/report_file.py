@@ -43,6 +43,7 @@ class CheckPart(Read):
     top1: Fraction | None
     top1_drop: Change | None
     evidence: Evidence
+    required: bool
     verdict: str
     reason: str
     latency_ms: Milliseconds | None = None
@@ -118,6 +119,11 @@ class Report(Read):
     def stage(self, name: str) -> StagePart | None:
         """The stage of this name, whether it was carried out or skipped."""
         return next((stage for stage in self.stages if stage.name == name), None)
+
+    @property
+    def came_quantized(self) -> bool:
+        """Whether the chain began with integers, so that no float model was ever there."""
+        return self.stages[0].name == "lower"
 
     @property
     def runs_integers(self) -> bool:

@@ -9,6 +9,8 @@ from pipeline.report.compare_change import CONFIDENCE
 from pipeline.report.compare_runs import Comparison, Numbers, StagePair
 
 NONE = "-"
+CHANCE = f"top-1 at {confidence(CONFIDENCE)}"
+"""What the line below top-1 is called, which has the interval of its change."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def _block(pair: StagePair) -> Block:
     kept = [line for line in lines if _says_something(line)]
     if pair.change_interval is not None:
         ends = " to ".join(map(points, pair.change_interval))
-        kept.insert(1, Line(f"at {confidence(CONFIDENCE)}", "", "", ends))
+        kept.insert(1, Line(CHANCE, "", "", ends))
     return Block(pair.name, remark, (*kept, _verdicts(pair)))
 
 

@@ -8,18 +8,16 @@ from rich.text import Text
 
 from pipeline.artifact import write_text
 from pipeline.inspect.printable import printable
-from pipeline.quantities import confidence
-from pipeline.report.compare_change import CONFIDENCE
 from pipeline.report.compare_runs import Comparison
-from pipeline.report.compare_table import Block, Line, blocks_of
+from pipeline.report.compare_table import CHANCE, Block, Line, blocks_of
 from pipeline.report.run_differences import Difference
 from pipeline.system_errors import system_errors_explained
 
 _LINE = 1_000
 """Characters of a line; names come out of files."""
 DROPS = (
-    f"Changes are of B against A, of top-1, drop and agreement in points; at {confidence(CONFIDENCE)} "
-    "is what the images leave open of the change of top-1. Drops are against each run's own float "
+    f"Changes are of B against A, of top-1, drop and agreement in points; {CHANCE} is what the images "
+    "leave open of the change of top-1. Drops are against each run's own float "
     "export, agreement and SQNR (signal to quantization noise of the logits) against its stage before."
 )
 

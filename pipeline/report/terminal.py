@@ -15,6 +15,7 @@ from pipeline.engine import StageResult, TargetResult
 from pipeline.progress import Bar
 from pipeline.quantities import confidence, percent, points, seconds, size
 from pipeline.report.bars import Bars
+from pipeline.report.json_report import overall
 
 _PLAIN: Any = {"highlight": False, "markup": False, "emoji": False}
 """Reasons and paths are shown as they are, whatever brackets and colons they have."""
@@ -73,8 +74,8 @@ def print_results(
     unbound = console.options.update(max_width=200)
     console.width = max(console.width, console.measure(table, options=unbound).minimum)
     console.print(table)
-    console.print(f"{_images(rows)}; drops in points, SQNR in dB", soft_wrap=True)
-    console.print("drop against the float export; step, agree and SQNR against the stage before")
+    for line in _legend(rows):
+        console.print(line, soft_wrap=True)
     for name, stage in rows:
         check = stage.check
         if check.required or stage.artifact is None:
@@ -83,6 +84,9 @@ def print_results(
             console.print(
                 f"{name}: published figure: {check.published}: {check.reason}", soft_wrap=True
             )
+    for name, stage in rows:
+        for caution in stage.details.get("cautions", ()):
+            console.print(Text(f"{name}: {caution}", style="bold yellow"), soft_wrap=True)
     for name, stage in rows:
         gap = stage.details.get("device_view")
         if gap is not None:
@@ -93,11 +97,36 @@ def print_results(
             soft_wrap=True,
         )
     for path, notice in bundles:
-        console.print(f"{path}  ({notice})" if notice else str(path), soft_wrap=True)
+        remarks = "; ".join(filter(None, (_shortcoming(path, results), notice)))
+        console.print(f"{path}  ({remarks})" if remarks else str(path), soft_wrap=True)
     for page in pages:
         console.print(str(page), soft_wrap=True)
     if not computed:
         console.print("Nothing was computed: everything was in the store.")
+
+
+def _legend(rows: Sequence[tuple[str, StageResult]]) -> list[str]:
+    """What the columns are, but not of columns that nothing is in: a model that came as integers
+    has no float model to be held against."""
+    checks = [stage.check for _, stage in rows]
+    stepwise = "step, agree and SQNR against the stage before"
+    if any(check.top1_drop is not None for check in checks):
+        against = f"drop against the float export; {stepwise}"
+    elif any(value is not None for c in checks for value in (c.step_drop, c.agreement, c.sqnr_db)):
+        against = stepwise
+    else:
+        return [_images(rows)]
+    return [f"{_images(rows)}; drops in points, SQNR in dB", against]
+
+
+def _shortcoming(bundle: Path, results: Sequence[TargetResult]) -> str:
+    """The verdict of the run that a bundle is from, whose folder has the target's name; nothing
+    after PASS."""
+    for result in results:
+        if result.target is not None and result.target.name == bundle.parent.name:
+            verdict = overall(stage.check for stage in result.stages)
+            return "" if verdict == "PASS" else verdict
+    return ""
 
 
 def _images(rows: Sequence[tuple[str, StageResult]]) -> str:
@@ -116,9 +145,12 @@ def _images(rows: Sequence[tuple[str, StageResult]]) -> str:
 def _device_view(gap: Mapping[str, Any]) -> str:
     """What the board's way of preparing pictures costs, in a sentence."""
     lost, low, high = (100 * value for value in (gap["gap"], *gap["confidence_interval"]))
+    word = "lost"
+    if lost < 0:
+        word, lost, low, high = "gained", -lost, -high, -low
     return (
         f"with pictures as the board's own program prepares them top-1 is {percent(gap['top1'])}: "
-        f"{lost:.2f} points lost, between {low:.2f} and {high:.2f} at "
+        f"{lost:.2f} points {word}, between {low:.2f} and {high:.2f} at "
         f"{confidence(gap['confidence'])} (no part of the verdict)"
     )
 

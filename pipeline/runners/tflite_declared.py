@@ -44,7 +44,7 @@ def tflite_preprocess(
         raise UsageError(f"wants pictures of {height}x{width}", where=str(path), hint=CONFIG)
     mean, std = _normalization(path, input)
     try:
-        found = Preprocess(size=height, mean=mean, std=std)
+        found = Preprocess(size=height, interpolation="bilinear", mean=mean, std=std)
     except ValidationError:
         raise UsageError(
             f"its mean {mean} and deviation {std} are not those of pictures",

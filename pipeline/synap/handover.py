@@ -29,8 +29,11 @@ class Handover:
         return self.handoff if self.delegate == "npu" else "qdq-onnx"
 
 
-def decide_handover(options: Compile) -> Handover:
-    """Look for the toolkit where the NPU is asked for, and fall back only where the recipe says so."""
+def decide_handover(options: Compile, *, comes_as_integers: bool = False) -> Handover:
+    """Look for the toolkit where the NPU is asked for, and fall back only where the recipe says so.
+
+    A quantized TFLite (`comes_as_integers`) can have no bundle for the CPU, so none is advised.
+    """
     if options.delegate == "cpu":
         return Handover("cpu")
     search = find_toolkit(options.toolkit, options.image)
@@ -39,11 +42,14 @@ def decide_handover(options: Compile) -> Handover:
     looked = "; ".join(search.looked_at)
     if options.if_toolkit_missing == "cpu":
         return Handover("cpu", fallback=f"no SyNAP toolkit ({looked})")
+    without = "or use the CPU delegate: --set compile.delegate=cpu"
+    if comes_as_integers:
+        without = "or measure it without the toolkit: --until lower"
     return Handover(
         "npu",
         missing=Missing(
             f"the SyNAP toolkit, which delegate npu needs ({looked})",
-            f"{search.hint}; or use the CPU delegate: --set compile.delegate=cpu",
+            f"{search.hint}; {without}",
         ),
         handoff=options.handoff,
     )

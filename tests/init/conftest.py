@@ -124,18 +124,31 @@ def float_tflite(path: Path, classes: int = 10, size: int = 32) -> Path:
     return path
 
 
-def integer_tflite(path: Path, size: tuple[int, int] = (8, 8), dtype: str = "uint8") -> Path:
-    """A quantized TFLite file that takes the means of the colours; its input is the bytes / 255."""
+def integer_tflite(
+    path: Path,
+    size: tuple[int, int] = (8, 8),
+    dtype: str = "uint8",
+    *,
+    grid: tuple[float, int] = (1 / 255, 0),
+    means: tuple[float, float] | None = None,
+) -> Path:
+    """A quantized TFLite file that takes the means of the colours; its input has this scale and zero
+    point, by default those of the bytes / 255. `means` are mean and deviation in its metadata."""
     from ai_edge_litert import schema_py_generated as schema
 
+    from pipeline.lower.metadata import ENTRY, Facts, encode_metadata
     from pipeline.lower.model_file import ModelFile, Quantization
 
-    file, grid = ModelFile(), Quantization((1 / 255,), (0,))
-    given = file.tensor("image", (1, *size, 3), dtype, grid)
-    made = file.tensor("scores", (1, 3), dtype, grid)
+    file, numbers = ModelFile(), Quantization(grid[:1], grid[1:])
+    given = file.tensor("image", (1, *size, 3), dtype, numbers)
+    made = file.tensor("scores", (1, 3), dtype, numbers)
     axes = file.constant("axes", np.array([1, 2], np.int32))
     file.operator("MEAN", 2, [given, axes], made, schema.ReducerOptionsT())
-    path.write_bytes(file.to_bytes([given], [made], "", {}))
+    metadata = {}
+    if means is not None:
+        facts = Facts("image", "scores", size[0], size[1], means[:1], means[1:], None)
+        metadata[ENTRY] = encode_metadata(facts)
+    path.write_bytes(file.to_bytes([given], [made], "", metadata))
     return path
 
 

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from pipeline.commands.init import init as command
 from pipeline.errors import PipelineError, StageError, UsageError
 from pipeline.init import init
+from pipeline.init.summary import summary, toolkit_is_here
 from pipeline.recipe_file import load_recipe
 
 APP = typer.Typer(pretty_exceptions_enable=False)
@@ -71,6 +72,16 @@ def test_a_person_is_asked_for_what_the_file_does_not_say(models: Any, tmp_path:
     assert "guess" not in written.path.read_text()
 
 
+def test_an_accepted_default_is_still_a_guess(models: Any, tmp_path: Path) -> None:
+    file = models.classifier(tmp_path / "net.onnx", size="S")
+    person = models.Person(folder="later", resized="nearest")
+    view = init(str(file), out=tmp_path / "r.yaml", ask=person).findings.model.view
+    assert view.guessed == ("size", "mean", "std", "crop")
+    assert view.origin.endswith("As answered when this was written: interpolation.")
+    [pixels] = [question for question in person.asked if "pixels" in question]
+    assert "Enter to decide later; other values go into the recipe" in pixels
+
+
 def test_the_command_prints_what_to_check_and_what_is_next(models: Any, tmp_path: Path) -> None:
     file = models.classifier(tmp_path / "net.onnx", gate=True)
     done = CliRunner().invoke(APP, [str(file), "--out", str(tmp_path / "r.yaml")])
@@ -78,6 +89,40 @@ def test_the_command_prints_what_to_check_and_what_is_next(models: Any, tmp_path
     assert "to be checked, because guessed: mean, std, interpolation, crop" in done.output
     assert "slow on the NPU: 1 x Mul (mul1)" in done.output
     assert f"next: make convert CONFIG={tmp_path}/r.yaml DATA=" in done.output
+    assert "nothing is demanded" not in done.output
+
+
+@pytest.mark.parametrize("toolkit", [True, False])
+def test_what_is_next_can_be_done_without_a_toolkit(
+    models: Any, tiny: Path, tmp_path: Path, toolkit: bool
+) -> None:
+    options = {"net.onnx": "--set compile.delegate=cpu", "net.tflite": "--until lower"}
+    models.classifier(tmp_path / "net.onnx")
+    models.integer_tflite(tmp_path / "net.tflite")
+    for name, words in options.items():
+        written = init(str(tmp_path / name), out=tmp_path / "my r.yaml", force=True)
+        quoted = f"next: make convert CONFIG='{tmp_path}/my r.yaml' DATA=/path/to/images"
+        said = summary(written, toolkit=toolkit)[-1]
+        assert said == (quoted if toolkit else f'{quoted} ARGS="{words}"')
+
+
+def test_a_recipe_without_thresholds_is_said_to_demand_nothing(models: Any, tmp_path: Path) -> None:
+    """The check that is named is one that the recipe can have."""
+    file, out = models.integer_tflite(tmp_path / "net.tflite"), tmp_path / "r.yaml"
+    said = summary(init(str(file), out=out), toolkit=True)
+    assert "nothing is demanded yet: set checks.lower.min_top1" in said
+    checks = load_recipe(out).recipe.checks
+    assert not any(part.required for part in (checks.lower, checks.compile))
+
+
+def test_the_toolkit_is_looked_for_where_a_run_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert not toolkit_is_here()
+    (tmp_path / "synap_convert").write_text("#!/bin/sh\necho 3.2.0\n")
+    (tmp_path / "synap_convert").chmod(0o755)
+    assert toolkit_is_here()
 
 
 def test_the_command_prints_json(models: Any, tmp_path: Path) -> None:

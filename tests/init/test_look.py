@@ -316,6 +316,34 @@ def test_a_quantized_tflite_file(models: Any, tmp_path: Path) -> None:
     assert found.npu == ("1 x ReduceMean: the NPU runs it on its slow programmable unit",)
 
 
+@pytest.mark.parametrize(
+    ("grid", "means", "mean", "said"),
+    [
+        ((1 / 128, 128), None, 0.501961, "the picture's bytes."),
+        ((1 / 128, 128), (128.0, 128.0), 0.501961, "The file's metadata say its mean and std."),
+        ((1 / 128, 128), (127.5, 127.5), 0.501961, "bytes, not quite those of the metadata."),
+        ((0.02, 114), (124.0, 58.0), 0.486275, "The file's metadata say its mean and std."),
+    ],
+)
+def test_who_says_what_an_integer_file_is_fed(
+    models: Any, tmp_path: Path, grid: Any, means: Any, mean: float, said: str
+) -> None:
+    view = look(
+        str(models.integer_tflite(tmp_path / "n.tflite", grid=grid, means=means)), None, None
+    ).view
+    assert view.preprocess.mean == (mean,) * 3
+    assert view.origin.endswith(said)
+
+
+def test_the_first_class_of_a_tflite_file(models: Any, tmp_path: Path) -> None:
+    from pipeline.lower.metadata import with_labels
+
+    file = models.integer_tflite(tmp_path / "net.tflite", means=(0.0, 255.0))
+    assert look(str(file), None, None).first_class is None
+    file.write_bytes(with_labels(file.read_bytes(), ["background", "tench", "goldfish"]))
+    assert look(str(file), None, None).first_class == "background"
+
+
 def test_tflite_that_no_run_could_take(models: Any, tmp_path: Path) -> None:
     for content in (b"", b"\x08\0\0\0TFL3", struct.pack("<I", 1 << 31) + b"TFL3" + bytes(64)):
         (tmp_path / "net.tflite").write_bytes(content)

@@ -132,6 +132,13 @@ def test_guesses_and_what_is_slow_stand_in_comments(tmp_path: Path) -> None:
     assert "63 images cannot show less than 3 points" in text
 
 
+def test_a_background_class_that_the_files_names_show_is_no_guess(tmp_path: Path) -> None:
+    for first, guessed in (("Background", False), ("tench", True), (None, True)):
+        text = render_recipe(found(outputs=11, first_class=first), "net", tmp_path / "r.yaml")
+        assert ("Write 0" in text) == guessed and "label_offset: 1" in text
+        assert ("the first of the file's class names is a background" in text) != guessed
+
+
 def test_what_the_images_cannot_do_is_said(tmp_path: Path) -> None:
     few = Images("folder", Path("photos"), 12, 10, 9, ("why",), 3, 1, False, None, 0.25)
     out = tmp_path / "r.yaml"
@@ -141,6 +148,7 @@ def test_what_the_images_cannot_do_is_said(tmp_path: Path) -> None:
     assert "8 images show no drop within 20 points" in text
     assert "Accepted, because it is so: why." in text
     assert not recipe.checks.quantize.required and not recipe.checks.compile.required
+    assert Findings(found().model, few).nothing_demanded and not found().nothing_demanded
 
 
 def test_a_quantized_file_is_not_quantized_again(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from pipeline.errors import StageError, UsageError
-from pipeline.regression.baseline import baseline_text, read_baseline
+from pipeline.regression.baseline import NotAcceptedError, baseline_text, read_baseline
 from pipeline.regression.gate import run_gate
 from pipeline.regression.result import Limits
 from pipeline.report.gate_view import print_gate
@@ -62,6 +62,36 @@ def test_what_cannot_be_accepted(desk: Any) -> None:
     assert desk.baseline.read_text() == "{", "what is damaged is not overwritten"
 
 
+@pytest.mark.parametrize("verdict", ["FAIL", "SKIPPED"])
+def test_a_run_that_failed_its_own_checks_is_accepted_only_if_said(
+    desk: Any, changes: Any, verdict: str
+) -> None:
+    in_stage, both = changes
+    text = desk.baseline.read_text()
+    bad = both(
+        in_stage("quantize", top1=0.0, required=True, verdict=verdict, reason="drop 89.00 points"),
+        lambda report: report.update(verdict=verdict),
+    )
+    with pytest.raises(NotAcceptedError) as error:
+        desk.gate(bad, accept_it=True)
+    assert error.value.exit_code == 1
+    assert f"verdict is {verdict} (quantize: drop 89.00 points): not accepted" in str(error.value)
+    assert "--accept-failed" in error.value.hint
+    assert desk.baseline.read_text() == text
+    assert desk.gate(bad, accept_it=True, even_failed=True).accepted
+    assert desk.baseline.read_text() != text
+
+
+@pytest.mark.parametrize("accept_it", [True, False])
+def test_a_model_that_came_quantized_cannot_be_gated(desk: Any, accept_it: bool) -> None:
+    def quantized(report: Any) -> None:
+        report["stages"] = [s for s in report["stages"] if s["name"] in ("lower", "compile")]
+
+    with pytest.raises(UsageError, match="cannot be gated") as error:
+        desk.gate(quantized, accept_it=accept_it)
+    assert "checks.lower.min_top1" in error.value.hint
+
+
 def test_the_default_baseline(desk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(desk.folder)
     with pytest.raises(StageError, match="no such file") as error:
@@ -106,6 +136,16 @@ def test_junit(desk: Any, changes: Any) -> None:
     assert (failed.attrib["classname"], failed.attrib["name"]) == ("tiny.sl1680.quantize", "top-1")
     failure = failed.find("failure")
     assert failure is not None and "fewer right by" in failure.attrib["message"]
+    assert (failure.text or "").endswith(", now 0.0, may lose 0"), "it is the same file"
+
+
+def test_junit_says_what_is_allowed(desk: Any, changes: Any) -> None:
+    in_stage, _ = changes
+    grown = in_stage("quantize", top1=0.0, top1_drop=0.9, sha256=OTHER, bytes=lambda n: 2 * n)
+    texts = [failure.text or "" for failure in junit(desk, grown).iter("failure")]
+    assert [text.split(", ")[-1] for text in texts] == [
+        "may lose 0.005", "may grow by 0.005", "may be 1.1 times as many",
+    ]  # fmt: skip
 
 
 def test_junit_of_what_was_refused(desk: Any) -> None:

@@ -61,7 +61,7 @@ def test_the_table(capsys: Any) -> None:
     assert "quantize: UNDECIDED: 600 images do not suffice" in lines
     assert "600 evaluation images; drops in points, SQNR in dB" in rows
     assert "compile: fell back to the CPU delegate: no toolkit" in lines
-    assert f"{path}  (CPU bundle, not an NPU build)" in lines
+    assert f"{path}  (UNDECIDED; CPU bundle, not an NPU build)" in lines
     assert "Nothing was computed" not in text
 
 
@@ -107,6 +107,52 @@ def test_stages_that_took_other_numbers_of_images(capsys: Any) -> None:
     ) in printed(capsys, [TargetResult(None, some)])
     skipped = replace(stage("export", images=0), artifact=None)
     assert "no evaluation images;" in printed(capsys, [TargetResult(None, (skipped,))])
+
+
+NOT_COMPARED: dict[str, Any] = {
+    "top1_drop": None, "step_drop": None, "agreement": None, "sqnr_db": None,
+}  # fmt: skip
+
+
+def test_only_columns_with_something_in_them_are_explained(capsys: Any) -> None:
+    alone = stage("lower", **NOT_COMPARED)
+    text = printed(capsys, [TargetResult(None, (alone,))])
+    assert "600 evaluation images\n" in text
+    assert "float export" not in text and "stage before" not in text
+    followed = stage("compile", **{**NOT_COMPARED, "agreement": 1.0})
+    text = printed(capsys, [TargetResult(load_target("sl1680"), (alone, followed))])
+    assert "drops in points, SQNR in dB\nstep, agree and SQNR against the stage before\n" in text
+    assert "float export" not in text
+
+
+def test_bundles_of_a_run_that_failed_are_marked(capsys: Any) -> None:
+    results = [
+        TargetResult(load_target("sl1640"), (stage("compile", verdict="FAIL"),)),
+        TargetResult(load_target("sl1680"), (stage("compile", verdict="FAIL", required=False),)),
+    ]
+    paths = [Path(f"/results/demo/{target}/model.synap") for target in ("sl1640", "sl1680")]
+    lines = printed(capsys, results, [(paths[0], "a notice"), (paths[1], "")]).splitlines()
+    assert lines[-2:] == [f"{paths[0]}  (FAIL; a notice)", str(paths[1])]
+
+
+@pytest.mark.parametrize(
+    ("gap", "said"),
+    [
+        (-0.01, "1.00 points gained, between -1.00 and 3.00 at 95 %"),
+        (0.02, "2.00 points lost, between -1.00 and 5.00 at 95 %"),
+    ],
+)
+def test_what_the_boards_view_gains_is_not_lost(capsys: Any, gap: float, said: str) -> None:
+    ends = [gap - (0.02 if gap < 0 else 0.03), gap + (0.02 if gap < 0 else 0.03)]
+    view = {"top1": 0.9, "gap": gap, "confidence_interval": ends, "confidence": 0.95}
+    seen = replace(stage("compile"), details={"device_view": view})
+    assert f"top-1 is 90.00 %: {said} (no part" in printed(capsys, [TargetResult(None, (seen,))])
+
+
+def test_a_model_that_guesses_is_named(capsys: Any) -> None:
+    said = "top-1 0.67 % of 300 images is no better than guessing"
+    seen = replace(stage("export", required=False), details={"cautions": [said]})
+    assert f"export: {said}" in printed(capsys, [TargetResult(None, (seen,))])
 
 
 def test_nothing_computed(capsys: Any) -> None:

@@ -176,7 +176,7 @@ def test_what_others_files_say(
     np.testing.assert_allclose(np.array(found.mean) * 255, mean, rtol=1e-6)
     np.testing.assert_allclose(np.array(found.std) * 255, std, rtol=1e-6)
     [note] = said
-    assert "does not say how pictures are cropped to 6x6: taken as bicubic, crop 0.875" in note
+    assert "does not say how pictures are cropped to 6x6: taken as bilinear, crop 0.875" in note
 
 
 def test_a_float_file_without_a_word(make: Make) -> None:

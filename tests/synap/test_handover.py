@@ -44,6 +44,13 @@ def test_no_toolkit_is_missing_and_says_what_to_do(stand_ins: Any) -> None:
     assert handover.fallback == ""
 
 
+def test_no_bundle_for_the_cpu_is_advised_where_none_can_be(stand_ins: Any) -> None:
+    missing = decide_handover(Compile(), comes_as_integers=True).missing
+    assert missing is not None
+    assert missing.hint.endswith("; or measure it without the toolkit: --until lower")
+    assert "compile.delegate" not in missing.hint
+
+
 @pytest.mark.parametrize("toolkit", ["auto", "native", "container", "none"])
 def test_falling_back_says_so(stand_ins: Any, toolkit: Any) -> None:
     handover = decide_handover(Compile(toolkit=toolkit, if_toolkit_missing="cpu"))

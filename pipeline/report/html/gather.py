@@ -23,7 +23,7 @@ from pipeline.report.html.view import (
     StageView,
     Tried,
 )
-from pipeline.stages import REFERENCE
+from pipeline.stages import REFERENCE, chain_of
 from pipeline.stages.stage import Settings, Work
 from pipeline.store import Store
 
@@ -44,6 +44,7 @@ _LABELS = {
     "compile": "SyNAP bundle",
     "device": "On the board",
 }
+_INTEGERS = "The model came as integers: there is no float model to compare with."
 
 
 def gather(
@@ -70,6 +71,7 @@ def gather(
         sights=_sights(job, samples, preprocess),
         device=_device(result),
         labels=_LABELS,
+        remark=_INTEGERS if _came_as_integers(job) else "",
     )
 
 
@@ -91,8 +93,15 @@ def _stage(job: Job, stage: StageResult, report: Mapping[str, Any]) -> StageView
     )
 
 
-def _quantized(result: TargetResult) -> StageResult | Absent:
+def _came_as_integers(job: Job) -> bool:
+    """Whether the recipe's chain has no float model."""
+    return all(stage.name != REFERENCE for stage in chain_of(job.recipe.recipe))
+
+
+def _quantized(job: Job, result: TargetResult) -> StageResult | Absent:
     """The stage `quantize`, where it has a result."""
+    if _came_as_integers(job):
+        return Absent(_INTEGERS, left_out=True)
     found = next((stage for stage in result.stages if stage.name == "quantize"), None)
     if found is None:
         last = result.stages[-1].name if result.stages else "the first stage"
@@ -110,7 +119,7 @@ def _analysis(
     store: Store,
     progress: Progress,
 ) -> Analysis | Absent:
-    quantized = _quantized(result)
+    quantized = _quantized(job, result)
     if isinstance(quantized, Absent):
         return quantized
     assert quantized.artifact is not None
@@ -121,14 +130,15 @@ def _analysis(
 
 
 def _rules(job: Job, result: TargetResult) -> Rules | Absent:
-    quantized = _quantized(result)
+    quantized = _quantized(job, result)
     if isinstance(quantized, Absent):
         return quantized
     candidates = quantized.details.get("candidates")
     if not candidates:
         ranges = job.recipe.recipe.quantize.ranges
         rule = "auto" if ranges == "auto" else ranges.rule
-        return Absent(f"Only one rule was tried, because the recipe names it: {rule}.")
+        reason = f"Only one rule was tried, because the recipe names it: {rule}."
+        return Absent(reason, left_out=True)
     # The last round saw all images, and the winner is its best (`quant/search.py`).
     most = max(row["images"] for row in candidates)
     final = [row for row in candidates if row["images"] == most]
@@ -152,6 +162,8 @@ def _flips(
     store: Store,
     progress: Progress,
 ) -> Flips | Absent:
+    if _came_as_integers(job):
+        return Absent(_INTEGERS, left_out=True)
     run = [s for s in result.stages if s.artifact is not None and s.check.evidence == "measured"]
     reference = next((stage for stage in run if stage.name == REFERENCE), None)
     if reference is None or run[-1].name == REFERENCE:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.report.html import words
+from pipeline.report.html.sections import sections_of
 from pipeline.report.html.view import Absent, RunView
 
 if TYPE_CHECKING:
@@ -22,7 +23,10 @@ def render_page(view: RunView) -> str:
 
     style = Markup((TEMPLATES / STYLE).read_text(encoding="utf-8"))
     page = _environment().get_template(PAGE)
-    return page.render(view=view, style=style, worst=WORST, **_figures(view))
+    sections = sections_of(view)
+    return page.render(
+        view=view, sections=sections, style=style, worst=WORST, **_figures(view)
+    )  # fmt: skip
 
 
 def _environment() -> "jinja2.Environment":

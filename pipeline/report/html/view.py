@@ -11,9 +11,11 @@ from pipeline.check.result import Check
 
 @dataclass(frozen=True)
 class Absent:
-    """In the place of a section's data: why there is none, as a sentence."""
+    """In the place of a section's data: why there is none, as a sentence. `left_out` where that is
+    no news of this run, so that the page has no such section."""
 
     reason: str
+    left_out: bool = False
 
 
 class _Stored(BaseModel):
@@ -225,3 +227,5 @@ class RunView:
     device: DeviceMeasure | Absent
     labels: Mapping[str, str]
     """What stages are called for people, by name."""
+    remark: str = ""
+    """What explains of the whole run why there is less to see than in others."""

@@ -50,6 +50,14 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def headline(view: RunView) -> str:
+    """The run in one word: its verdict, but `reported` where nothing was demanded, which is a PASS
+    for programs only."""
+    demanded = any(stage.check.required for stage in view.stages)
+    verdict: str = view.report["verdict"]
+    return verdict if demanded or view.report.get("failure") else "reported"
+
+
 def verdict_sentence(view: RunView) -> str:
     """The run in one sentence."""
     failure = view.report.get("failure")
@@ -121,8 +129,6 @@ def candidate(item: Tried) -> str:
 
 
 def concat_sentence(analysis: Analysis) -> str:
-    if not analysis.concats:
-        return "The model concatenates nothing."
     found = analysis.narrow
     total = sum(len(concat.branches) for concat in analysis.concats)
     if not found:

@@ -15,7 +15,7 @@ from pipeline.store import Store
 if TYPE_CHECKING:
     from pipeline.data.draw import SampleSets
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the same run would be shown in another way; templates have digests of their own."""
 FILE = "report.html"
 TOOLS = ("jinja2", "matplotlib", "pillow")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from pipeline.engine import TargetResult
 from pipeline.engine import run as run_stages
@@ -245,6 +246,20 @@ def exported(run: Run, tiny: Path) -> Run:
 def ruled(run: Run, tiny: Path) -> Run:
     """A run with the range rule in the recipe, in the same store."""
     return carry_out(tiny, run.job.artifacts, "quantize", "quantize.ranges={rule: minmax}")
+
+
+@pytest.fixture
+def came_as_integers(run: Run, tiny: Path, tmp_path: Path) -> Run:
+    """A run of the integer TFLite file that the first one made, of which nothing is demanded."""
+    (lowered,) = (stage for stage in run.result.stages if stage.name == "lower")
+    assert lowered.artifact is not None
+    given = yaml.safe_load((tiny / "tiny.yaml").read_text())
+    del given["quantize"], given["checks"], given["compile"]
+    file = str(lowered.artifact.path)
+    given["model"] = {"source": "quantized-tflite", "name": "tiny", "weights": file}
+    given["data"]["folder"] = str(tiny / "images")
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(given))
+    return carry_out(tmp_path, tmp_path / "artifacts", "lower")
 
 
 @pytest.fixture

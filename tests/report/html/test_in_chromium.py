@@ -72,7 +72,8 @@ CONTRAST = """(() => {
 
 @pytest.fixture(scope="session")
 def pages(run: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The page of a run, and that of a model whose names are long and without a break."""
+    """The page of a run, and that of a model whose names are long and without a break, as is the
+    verdict."""
     folder = tmp_path_factory.mktemp("pages")
     view = run.view()
 
@@ -85,11 +86,13 @@ def pages(run: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]
     analysis = view.analysis.model_copy(
         update={"layers": rows, "histograms": seen, "concats": concats}
     )
+    undecided = tuple(
+        replace(s, check=replace(s.check, required=True, verdict="UNDECIDED")) for s in view.stages
+    )
+    longest = replace(view, analysis=analysis, stages=undecided)
     texts = {
         "plain": render_page(view),
-        "long": render_page(
-            replace(view, analysis=analysis, report={**view.report, "recipe": long("recipe")})
-        ),
+        "long": render_page(replace(longest, report={**view.report, "recipe": long("recipe")})),
     }
     for name, text in texts.items():
         (folder / f"{name}.html").write_text(text, encoding="utf-8")

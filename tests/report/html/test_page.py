@@ -11,13 +11,15 @@ import pytest
 from pydantic import BaseModel
 
 from pipeline.report.html.page import render_page
-from pipeline.report.html.view import Absent
+from pipeline.report.html.view import Absent, Branch, ConcatView
 
 VOID = {"meta", "link", "img", "br"}
 SECTIONS = [
     "accuracy", "noise", "ranges", "rules", "concats", "flips", "views", "cost", "data",
     "environment",
 ]  # fmt: skip
+WITHOUT_CONCATS = [name for name in SECTIONS if name != "concats"]
+"""Of the tiny model, which concatenates nothing."""
 HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>$x^2_{$ &amp; {{ 7*7 }}"
 
 
@@ -60,6 +62,17 @@ class Parsed(HTMLParser):
         return [a["id"] or "" for _, a in self.elements if "id" in a]
 
 
+def sections(parsed: Parsed) -> list[str | None]:
+    """Those of the page, which its list of them leads to one by one."""
+    found = [section["id"] for section in parsed.all("section")]
+    links = [link["href"] for link in parsed.all("a")]
+    assert [link for link in links if link != "#views"] == [
+        f"#{name}" for name in found if name != "views"
+    ]
+    assert "#views" in links
+    return found
+
+
 @pytest.fixture(scope="session")
 def page(run: Any) -> str:
     return render_page(run.view())
@@ -70,7 +83,7 @@ def test_the_page_is_well_formed_and_accessible(page: str) -> None:
     assert page.startswith("<!doctype html>")
     assert parsed.all("html") == [{"lang": "en"}]
     assert len(parsed.all("h1")) == 1
-    assert [section["id"] for section in parsed.all("section")] == SECTIONS
+    assert sections(parsed) == WITHOUT_CONCATS
     assert len(set(parsed.ids)) == len(parsed.ids)
     for name in ("aria-labelledby", "href"):
         for _, attributes in parsed.elements:
@@ -187,7 +200,7 @@ def test_letters_that_xml_has_no_place_for(run: Any) -> None:
 
 def test_a_run_that_ends_before_quantization_says_so(exported: Any, tmp_path: Path) -> None:
     parsed = Parsed(exported.write(tmp_path).read_text(encoding="utf-8"))
-    assert [section["id"] for section in parsed.all("section")] == SECTIONS
+    assert sections(parsed) == SECTIONS
     reason = "Not in this run, which ended with export, before anything was quantized."
     assert parsed.text.count(reason) == 4
     assert "no stage behind the float export was run" in parsed.text
@@ -196,8 +209,50 @@ def test_a_run_that_ends_before_quantization_says_so(exported: Any, tmp_path: Pa
 
 def test_a_rule_in_the_recipe_was_not_chosen(ruled: Any, tmp_path: Path) -> None:
     parsed = Parsed(ruled.write(tmp_path).read_text(encoding="utf-8"))
-    assert "Only one rule was tried, because the recipe names it: minmax." in parsed.text
+    assert sections(parsed) == [name for name in WITHOUT_CONCATS if name != "rules"]
     assert "Most noise by itself comes from" in parsed.text
+
+
+def test_branches_have_a_section(run: Any) -> None:
+    branch = Branch(tensor="left", low=0.0, high=1.0, steps=3.0)
+    concat = ConcatView(name="joined", scale=0.5, levels=255, branches=(branch,))
+    view = run.view()
+    analysis = view.analysis.model_copy(update={"concats": (concat,), "histograms": ()})
+    parsed = Parsed(render_page(replace(view, analysis=analysis)))
+    assert sections(parsed) == [name for name in SECTIONS if name != "ranges"]
+    assert "left in joined with 3 of 255" in parsed.text
+
+
+def test_a_model_that_came_as_integers_lost_nothing_here(
+    came_as_integers: Any, tmp_path: Path
+) -> None:
+    parsed = Parsed(came_as_integers.write(tmp_path).read_text(encoding="utf-8"))
+    assert sections(parsed) == ["accuracy", "views", "cost", "data", "environment"]
+    said = "The model came as integers: there is no float model to compare with."
+    assert parsed.text.count(said) == 1
+    for untrue in ("Not in this run", "float export", "stage before"):
+        assert untrue not in parsed.text
+    assert not any("PASS" in (attributes.get("class") or "") for _, attributes in parsed.elements)
+    assert "tiny reported Nothing was demanded: the integer TFLite is right on" in parsed.text
+
+
+def test_a_limit_is_no_measurement(run: Any) -> None:
+    view = run.view()
+    gained = replace(view.final, check=replace(view.final.check, top1_drop=-0.02), limit=0.02)
+    assert (
+        "Points gained 2.00 limit: 2.00 lost"
+        in Parsed(render_page(replace(view, final=gained))).text
+    )
+
+
+def test_what_a_stage_said_is_kept(run: Any) -> None:
+    view = run.view()
+    first, *others = view.report["stages"]
+    details = {**first["details"], "cautions": ["no better <than> guessing"], "notes": ["a note"]}
+    report = {**view.report, "stages": [{**first, "details": details}, *others]}
+    text = Parsed(render_page(replace(view, report=report))).text
+    assert f"{first['name']}: no better <than> guessing." in text
+    assert f"What the stages said {first['name']} a note" in text
 
 
 def test_a_run_that_failed_still_has_its_page(broken: Any, tmp_path: Path) -> None:

@@ -62,6 +62,9 @@ def test_nothing_was_demanded() -> None:
     assert words.verdict_sentence(free).startswith(
         "Nothing was demanded: the SyNAP bundle is right"
     )
+    assert words.headline(free) == "reported"
+    assert words.headline(replace(free, report={"verdict": "FAIL", "failure": "no disk"})) == "FAIL"
+    assert words.headline(view(stage("compile"), "PASS")) == "PASS"
 
 
 def test_what_the_images_leave_open() -> None:
