@@ -34,8 +34,9 @@ def evaluate(
     engine: Engine = HERE,
 ) -> dict[str, Any]:
     """The check of one model file on a folder of images, as JSON data; the label offset is the
-    recipe's, or else 0, where none is given. Raises UsageError, before the images are run, where
-    there is neither and the model has an output more than there are classes.
+    recipe's where none is given, and else 0, or 1 for 1001 outputs and ImageNet's classes. Raises
+    UsageError, before the images are run, where another model has an output more than there are
+    classes and nobody says what it is.
 
     `view` says who prepares the pictures: the model's own preprocessing, or the `device`, whose
     check then has that of the model's own beside it (`model_view`), and their difference (`gap`).
@@ -72,7 +73,12 @@ def evaluate(
     reference = None
     if unsaid:
         with system_errors_explained(f"running {file.name}", store.root.parent):
-            _require_no_background(artifact, samples, preprocess, evaluator.threads)
+            label_offset = _likely_offset(artifact, samples, preprocess, evaluator.threads)
+        if label_offset:
+            terminal.note(
+                "1001 outputs for ImageNet's 1000 classes: the first is taken for a background class; "
+                "give --label-offset 0 if it is not"
+            )
 
     def check(device: DeviceView | None) -> dict[str, Any]:
         nonlocal reference
@@ -93,33 +99,47 @@ def evaluate(
 
     own = check(None)
     if view == "model":
-        return {**own, "preprocess": "model"}
+        return {**own, "preprocess": "model", "label_offset": label_offset}
     terminal.note(
         "pictures that are not RGB are converted first: the program on the board would stop there"
     )
     theirs = check(DeviceView(size=preprocess.size, convert=True))
     gap = own["top1"] - theirs["top1"]
-    return {**theirs, "preprocess": "device", "model_view": own, "gap": gap}
+    return {
+        **theirs,
+        "preprocess": "device",
+        "label_offset": label_offset,
+        "model_view": own,
+        "gap": gap,
+    }
 
 
-def _require_no_background(
+def _likely_offset(
     artifact: Artifact, samples: "Samples", preprocess: Preprocess, threads: int
-) -> None:
-    """Look at what the model gives for one image: nobody said what an output too many is."""
+) -> int:
+    """What nobody said: by how much the model's outputs lie behind the classes. Its outputs are
+    counted on one image; what it answers is not looked at.
+
+    ImageNet's classes with one more are TensorFlow's, with a background in front; of another set
+    nothing is known of such a model.
+    """
     from pipeline.data.samples import Samples
     from pipeline.evaluation.evaluator import run_on
 
     first = Samples(samples.name, samples.dataset, samples.items[:1])
     outputs = run_on(artifact, first, preprocess, threads, Silent()).shape[1]
     classes = samples.dataset.class_count
-    if outputs == classes + 1:
-        raise UsageError(
-            f"{outputs} outputs for {classes} classes: whether the first is a background class "
-            "has to be said",
-            where=str(artifact.path),
-            hint="give --label-offset 1 if it is, --label-offset 0 if it is not, "
-            "or the model's recipe: --config RECIPE",
-        )
+    if outputs != classes + 1:
+        return 0
+    if samples.dataset.name.startswith("imagenet") and classes == 1000:
+        return 1
+    raise UsageError(
+        f"{outputs} outputs for {classes} classes: whether the first is a background class "
+        "has to be said",
+        where=str(artifact.path),
+        hint="give --label-offset 1 if it is, --label-offset 0 if it is not, "
+        "or the model's recipe: --config RECIPE",
+    )
 
 
 def _explain_offset(

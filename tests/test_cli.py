@@ -641,7 +641,7 @@ def test_evaluating_a_file_gives_the_reports_accuracy(
     argv = ["evaluate", file, "--data", judged, "--artifacts", tmp_path, "--threads", "2"]
     done = pipeline(*argv, "--json")
     assert done.code == 0, done.err
-    assert set(done.json) == {*CHECK, "preprocess"}
+    assert set(done.json) == {*CHECK, "preprocess", "label_offset"}
     for field in ("images", "top1", "top5"):
         assert done.json[field] == entry["check"][field], field
     assert (done.json["evidence"], done.json["required"]) == ("measured", False)
