@@ -85,13 +85,12 @@ def images_for(opened: Opened | None, *, quantized: bool) -> Images:
 def uneven_after(counts: Counter[int], taken: int, class_count: int) -> tuple[str, ...]:
     """What is wrong with the numbers of images by class, in words, once `taken` of them are in other
     sets. Those take the classes in turn; which ones a last, incomplete turn takes is not known here,
-    so each of them may have lost one more."""
-    left = Counter(counts)
-    while taken > 0 and left:
-        turn = [label for label in left if left[label]]
-        if not turn:
-            break
+    so each of them may have lost one more, or none."""
+    left, most_left = Counter(counts), Counter(counts)
+    while taken > 0 and (turn := [label for label in left if left[label]]):
         left.subtract(turn)
+        if taken >= len(turn):
+            most_left.subtract(turn)
         taken -= len(turn)
     wrong = []
     if len(counts) < class_count:
@@ -100,7 +99,7 @@ def uneven_after(counts: Counter[int], taken: int, class_count: int) -> tuple[st
         few = sum(not count for count in left.values())
         wrong.append(f"{few} of {class_count} classes may have no image left to judge on")
     most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
-    if max(left.values()) > STRONG * max(1, min(left.values())):
+    if max(most_left.values()) > STRONG * max(1, min(left.values())):
         wrong.append(
             f"class {most} has {counts[most]} images and class {least} has {counts[least]}"
         )

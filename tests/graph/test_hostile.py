@@ -190,8 +190,8 @@ def test_two_threads_leave_no_limit_behind(tmp_path: Path) -> None:
             seen.append(resource.getrlimit(resource.RLIMIT_DATA))
 
     one, second = threading.Thread(target=first), threading.Thread(target=other)
-    one.start()
     second.start()
+    one.start()
     second.join()
     assert seen != [before] and resource.getrlimit(resource.RLIMIT_DATA) == before
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -125,6 +125,7 @@ def test_the_limit_can_be_shown_and_all_images_are_used(total: int) -> None:
         assert (images.calibration, images.selection, images.limit) == (128, 64, 0.005)
 
 
+@example({0: 3, 1: 21, 2: 3}, 1, 1)
 @given(
     st.dictionaries(st.integers(0, 5), st.integers(1, 30), min_size=1),
     st.integers(0, 20),
