@@ -72,8 +72,9 @@ def fix_batch(model: "ir.Model", size: int) -> None:
     import onnx_ir as ir
 
     for value in _values(model.graph):
-        if value.shape is not None and len(value.shape) and _is_batch(value.shape[0]):
-            value.shape = ir.Shape([size, *list(value.shape)[1:]])
+        # Attention has the batch on other axes, too.
+        if value.shape is not None and any(_is_batch(side) for side in value.shape):
+            value.shape = ir.Shape([size if _is_batch(side) else side for side in value.shape])
 
 
 def _is_batch(dimension: object) -> bool:
