@@ -83,8 +83,9 @@ def start(root: Path, log: Path, seconds: float) -> subprocess.Popen[str]:
 
 
 def wait_for(path: Path) -> None:
+    """Until the file has something in it: it is there a moment before."""
     deadline = time.monotonic() + 60
-    while not path.exists():
+    while not path.exists() or not path.stat().st_size:
         assert time.monotonic() < deadline, f"{path} did not appear"
         time.sleep(0.005)
 
