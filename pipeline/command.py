@@ -5,12 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import digest_of_path, publish, write_text
-from pipeline.engine import (
-    TargetResult,
-    initial_settings,
-    key_fields,
-    preprocess_of,
-)
+from pipeline.dependencies import initial_settings, key_fields, preprocess_of
+from pipeline.engine import TargetResult
 from pipeline.engine import run as run_stages
 from pipeline.errors import Missing, MissingError, StageError
 from pipeline.job import Job

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import Artifact
 from pipeline.check.result import Check, skipped, with_faults
-from pipeline.data.preprocess import Preprocess
+from pipeline.dependencies import key_fields, known_settings, preprocess_of
 from pipeline.deviation import require_one_deviation
 from pipeline.errors import NoFormError, PipelineError
 from pipeline.evaluation.deployment_gap import deployment_gap
@@ -22,10 +22,8 @@ from pipeline.evaluation.looks import Looks, Outputs
 from pipeline.evaluation.published_check import check_first_stage
 from pipeline.evaluation.stage_check import Made, check_stage
 from pipeline.job import Job
-from pipeline.process import measured, version_of
+from pipeline.process import measured
 from pipeline.progress import Progress, Remembering
-from pipeline.recipe_file import RecipeFile
-from pipeline.sources.model_folder import read_description
 from pipeline.stages.stage import Settings, Stage, Work
 from pipeline.store import Entry, Store
 from pipeline.synap.handover import Handover
@@ -34,7 +32,6 @@ from pipeline.targets import Target
 
 if TYPE_CHECKING:
     from pipeline.data.draw import SampleSets
-    from pipeline.data.samples import Samples
 
 
 @dataclass(frozen=True)
@@ -106,39 +103,6 @@ def run(
             failure = error
         outcomes.append(TargetResult(target, tuple(results), failure))
     return tuple(outcomes)
-
-
-def initial_settings(job: Job) -> Settings:
-    """What is known before the first stage: a preprocessing only if the recipe gives one."""
-    return Settings(job.recipe, job.weights, job.recipe.recipe.data.preprocess)
-
-
-def known_settings(job: Job, samples: "SampleSets") -> Settings:
-    """What is known before the first stage, once the images are."""
-    from pipeline.data.class_names import own_class_names
-
-    return replace(initial_settings(job), class_names=own_class_names(samples.evaluation.dataset))
-
-
-def key_fields(
-    stage: Stage, settings: Settings, taken: Mapping[str, str], samples: "SampleSets | None"
-) -> dict[str, Any]:
-    """Everything a stage's result depends on; `taken` are the digests of what it takes, and
-    `samples` may be None for a stage that reads none.
-
-    Not in it: paths, time, verbosity, threads, thresholds.
-    """
-    return {
-        "version": stage.version,
-        "options": dict(stage.options(settings)),
-        "takes": {name: taken[name] for name in stage.takes},
-        "samples": {name: _digest(getattr(samples, name)) for name in stage.samples},
-        "tools": {name: version_of(name) for name in stage.tools},
-    }
-
-
-def _digest(samples: "Samples | None") -> str | None:
-    return None if samples is None else samples.digest
 
 
 def _advance(
@@ -279,8 +243,3 @@ def _with_preprocess(job: Job, state: _State) -> Settings:
     preprocess = preprocess_of(state.settings.recipe, state.results["model"][0])
     require_one_deviation(job.recipe.recipe, job.stages, preprocess)
     return replace(state.settings, preprocess=preprocess)
-
-
-def preprocess_of(recipe: RecipeFile, model: Path) -> Preprocess:
-    """The recipe's preprocessing, or else the model's own."""
-    return recipe.recipe.data.preprocess or read_description(model).preprocess

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipeline.engine import key_fields, known_settings, preprocess_of
+from pipeline.dependencies import key_fields, known_settings, preprocess_of
 from pipeline.job import Job
 from pipeline.store import Change, Store
 from pipeline.synap.handover import Handover

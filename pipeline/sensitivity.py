@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.data.preprocess import Preprocess
-from pipeline.engine import initial_settings
+from pipeline.dependencies import initial_settings
 from pipeline.errors import UsageError
 from pipeline.job import Job
 from pipeline.progress import Progress

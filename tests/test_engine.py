@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.artifact import digest_of_data
 from pipeline.check.result import Check
-from pipeline.engine import initial_settings, key_fields
+from pipeline.dependencies import initial_settings, key_fields
 from pipeline.errors import StageError
 from pipeline.evaluation.evaluator import run_on
 from pipeline.job import make_job, resolve

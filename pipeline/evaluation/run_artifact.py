@@ -90,7 +90,7 @@ def assigned_bytes(artifact: Artifact, normalization: Normalization) -> "NDArray
 
     if artifact.format != "tflite":
         return None
-    from pipeline.runners.tflite import image_input, make_interpreter
+    from pipeline.runners.litert import image_input, make_interpreter
 
     input = image_input(make_interpreter(artifact.path, 1), str(artifact.path))
     kind = input["dtype"].__name__

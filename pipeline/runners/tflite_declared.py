@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from pipeline.data.preprocess import METADATA_KEY, Preprocess
 from pipeline.errors import StageError, UsageError
-from pipeline.runners.tflite import channels_last, image_input, is_raw, make_interpreter
+from pipeline.runners.litert import channels_last, image_input, is_raw, make_interpreter
 
 CONFIG = "give a recipe with data.preprocess: --config FILE"
 

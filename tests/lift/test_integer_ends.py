@@ -15,7 +15,8 @@ from pipeline.lift.integer_ends import with_integer_ends
 from pipeline.lift.quantized import read_quantized
 from pipeline.lift.subgraph import read_subgraph
 from pipeline.lower.model_file import ModelFile, Quantization
-from pipeline.runners.tflite import TfliteRunner, make_interpreter
+from pipeline.runners.litert import make_interpreter
+from pipeline.runners.tflite import TfliteRunner
 
 IMAGE = Quantization((2 / 255,), (-1,))
 SCORES = Quantization((0.01,), (5,))
