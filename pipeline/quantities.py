@@ -11,8 +11,8 @@ def percent(fraction: float) -> str:
 
 
 def confidence(fraction: float) -> str:
-    """A confidence with as many digits as it has: 0.95 is "95 %", and 0.975 is not "98 %"."""
-    return f"{round(100 * fraction, 6):g} %"
+    """A confidence with as many digits as it has: 0.95 is "95 %", 0.975 is not "98 %"."""
+    return f"{100 * fraction:.12g} %"
 
 
 def points(fraction: float) -> str:

@@ -13,6 +13,8 @@ from pipeline import quantities
         (quantities.confidence(0.95), "95 %"),
         (quantities.confidence(0.975), "97.5 %"),
         (quantities.confidence(1 - 0.001), "99.9 %"),
+        (quantities.confidence(0.9999999), "99.99999 %"),
+        (quantities.confidence(0.57), "57 %"),
         (quantities.points(0.00634), "+0.63"),
         (quantities.points(-0.00634), "-0.63"),
         (quantities.points(0.0), "0.00"),

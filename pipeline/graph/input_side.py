@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 TO_NCHW = (0, 3, 1, 2)
 LARGEST_BATCH = 256
 """Images that a model may be made for; it can only be run on as many."""
+GREY = (
+    "pictures are read in RGB: a model of grey ones needs a 1x1 convolution in front of it with weights "
+    "0.299, 0.587 and 0.114"
+)
+"""What to do with a model of one channel, in any format."""
 
 
 def fix_input(graph: "ir.Graph", size: int, where: str) -> tuple[int | None, bool]:
@@ -57,6 +62,7 @@ def fix_input(graph: "ir.Graph", size: int, where: str) -> tuple[int | None, boo
         raise StageError(
             f"its input {image.name!r} has shape {image.shape}; an image of 3 channels is needed",
             where=where,
+            hint=GREY if channels == 1 else "",
         )
     if rows not in (size, None) or columns not in (size, None):
         raise StageError(

@@ -27,8 +27,9 @@ def with_integer_ends(content: bytes, where: str) -> bytes:
     ends = [end for end in (_first(subgraph), _last(subgraph)) if end is not None]
     moved: dict[int, int] = {}
     for end in ends:
-        inner, outer = end.outputs[0], end.inputs[0]
-        moved |= {outer: inner} if end.kind == "QUANTIZE" else {inner: outer}
+        taken, given = end.inputs[0], end.outputs[0]
+        real, integers = (taken, given) if end.kind == "QUANTIZE" else (given, taken)
+        moved[real] = integers
     if not ends or len(subgraph.inputs) != 1 or len(subgraph.outputs) != 1:
         return content
     changed = bytearray(content)

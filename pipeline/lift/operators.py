@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.errors import StageError
+from pipeline.graph.input_side import GREY
 from pipeline.lift import convolution, elementwise, padding, parts, pooling, shapes
 from pipeline.lift.float16 import widen_weights
 from pipeline.lift.lifting import Lifting
@@ -86,7 +87,9 @@ def _require_classifier(subgraph: Subgraph, where: str) -> None:
             f"its input is {list(image.shape)}; an image stored as [batch, height, width, 3] is "
             "needed",
             where=where,
-            hint="models whose channels come first are brought as ONNX",
+            hint=GREY
+            if image.shape[3:] == (1,)
+            else "models whose channels come first are brought as ONNX",
         )
     is_row = len(scores.shape) == 2 or (len(scores.shape) == 4 and scores.shape[1:3] == (1, 1))
     if not is_row or scores.shape[0] != image.shape[0] or scores.index == image.index:

@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline.data.preprocess import Normalization
 from pipeline.errors import StageError
+from pipeline.graph.input_side import GREY
 from pipeline.inspect.content import Damaged
 from pipeline.inspect.schemes import Grid
 from pipeline.inspect.tflite_model import TfliteTensor, read_tflite
@@ -78,6 +79,7 @@ def read_quantized(content: bytes, where: str) -> QuantizedModel:
         raise StageError(
             f"its input is {list(image)}; one image stored as [1, height, width, 3] is needed",
             where=where,
+            hint=GREY if image[3:] == (1,) else "",
         )
     classes = math.prod(scores)
     if classes < 2 or scores[-1] != classes:

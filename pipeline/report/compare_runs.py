@@ -34,6 +34,12 @@ class Run:
     failure: str | None
     report: ShownReport
 
+    @property
+    def headline(self) -> str:
+        """The verdict for people: `reported` where nothing was demanded, a PASS for programs only."""
+        demanded = any(stage.check.required for stage in self.report.stages)
+        return self.verdict if demanded or self.failure else "reported"
+
 
 @dataclass(frozen=True)
 class Numbers:

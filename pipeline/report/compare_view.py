@@ -26,7 +26,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     """Warnings first, then the stages, then everything in which the runs differ. Nothing in a
     report's own texts is taken for markup."""
     for letter, run in (("A", comparison.a), ("B", comparison.b)):
-        _say(console, f"{letter}  {run.name}: {run.verdict}  ({run.path})", "bold")
+        _say(console, f"{letter}  {run.name}: {run.headline}  ({run.path})", "bold")
         if run.failure is not None:
             _say(console, f"   failed: {run.failure.splitlines()[0]}", "red")
     for warning in comparison.warnings:

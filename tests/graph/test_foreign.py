@@ -285,6 +285,7 @@ def test_inputs_that_are_no_image() -> None:
     gray = model_of([node("Conv", "x u", "c"), *nodes[1:]], {**HEAD, "u": normal(5, 1, 3, 3)},
                     shape=("n", 1, 12, 12))  # fmt: skip
     assert "an image of 3 channels is needed" in refused(gray)
+    assert "a model of grey ones needs a 1x1 convolution in front of it" in refused(gray)
     flat = model_of([node("Gemm", "x u", "y")], {"u": normal(3, 4)}, shape=("n", 3))
     assert "an image [N, 3, H, W] is needed" in refused(flat)
     cast = [node("Cast", "x", "x1", to=1), node("Conv", "x1 w", "c"), *nodes[1:]]

@@ -246,6 +246,19 @@ def test_a_run_that_failed(pair: Any, capsys: Any) -> None:
     assert "\x1b" not in "".join(lines)
 
 
+def test_a_run_of_which_nothing_was_demanded(pair: Any, capsys: Any, tmp_path: Path) -> None:
+    def demand_nothing(report: Any) -> None:
+        for one in report["stages"]:
+            one["check"]["required"] = False
+
+    comparison = pair(demand_nothing)
+    lines = printed(capsys, comparison)
+    assert ": PASS " in lines[0] and ": reported " in lines[1]
+    write_page(comparison, tmp_path / "c.html")
+    page = (tmp_path / "c.html").read_text()
+    assert page.count('<span class="verdict reported">reported</span>') == 1
+
+
 def test_eighty_columns(pair: Any, capsys: Any) -> None:
     def change(report: Any) -> None:
         report["data"]["evaluation"].update(sha256="a" * 64)
