@@ -20,13 +20,14 @@ from pipeline.commands.options import (
 
 
 def evaluate(
-    file: Annotated[Path, typer.Argument(help="A .onnx, .tflite or .synap file.")],
+    file: Annotated[Path, typer.Argument(help="A .onnx or .tflite file, or a .synap for the CPU delegate.")],
     data: Annotated[Path, typer.Option(metavar="folder", help="The folder of images.")],
     config: Annotated[
         Path | None,
         typer.Option(
             metavar="recipe",
-            help="A recipe whose data.preprocess the file needs. Default: what the file declares.",
+            help="A recipe: its data.preprocess, where the file declares none, and its label_offset. "
+            "Its images are not used: see --dataset.",
         ),
     ] = None,
     dataset: Annotated[

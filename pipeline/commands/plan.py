@@ -29,7 +29,8 @@ def plan(
 ) -> None:
     """Say for every stage whether it would run, and why, and what a run would stop for.
 
-    Nothing is computed.
+    No stage is made. The images are drawn, though: they are read once, and ImageNetV2 and Imagenette
+    are downloaded where they are not at hand.
 
     \b
     pipeline plan configs/inception_v4_digits.yaml

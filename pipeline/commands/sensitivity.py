@@ -28,7 +28,8 @@ def sensitivity(
         float | None,
         typer.Option(
             metavar="fraction",
-            help="Propose the fewest int16 layers that keep the drop within this. Default: none.",
+            help="Propose the costliest layers as int16, until at most this part of the predictions "
+            "on these images changes. Default: none.",
             min=0.0,
             max=0.2,
         ),

@@ -14,7 +14,8 @@ class Thresholds(Section):
     """What a check demands. With any of the first four it is required, else only reported."""
 
     max_top1_drop: Drop | None = None
-    """Largest loss of top-1 accuracy against the float reference, a fraction (0.005 is half a point)."""
+    """Largest loss of top-1 accuracy against the float reference, a fraction (0.005 is half a point;
+    above 0.2 is refused, as points by mistake). Not for `weights` and `export`, which have no drop."""
     max_logit_error: Annotated[float, Field(gt=0)] | None = None
     """Largest absolute difference of a logit from the stage before."""
     min_top1: Annotated[float, Field(gt=0, le=1)] | None = None

@@ -65,7 +65,8 @@ class Data(Section):
     calibration: Draw
     """Images whose activations choose the ranges."""
     selection: Draw | None = None
-    """Images that rank candidate quantizations; never used to judge the result."""
+    """Images that rank candidate quantizations; never used to judge the result. Required where
+    `quantize.ranges` is `auto`."""
     evaluation: Draw
     """Images that every stage is checked on."""
     broken_images: Literal["stop", "skip"] = "stop"

@@ -63,7 +63,8 @@ class Quantize(Section):
     scales that are powers of two, zero points 0."""
     layers: dict[str, LayerType] = Field(default_factory=dict)
     """Layers, by node name of the exported Graph, whose weights and result have another type:
-    `int16` (powers of two, about 2 to 3 times as slow on the NPU) or `float16`. Such a model is
+    `int16` (powers of two, about 2 to 3 times as slow on the NPU, by SyNAP's documentation [not
+    run]) or `float16`. Such a model is
     handed over as float ONNX with a metafile only."""
     ranges: Ranges | Literal["auto"] = "auto"
     """A rule, or `auto`: rules, equalized or not and bias corrections are tried on the selection
@@ -76,7 +77,7 @@ class Quantize(Section):
     """How the scales of weights are chosen: all values covered, or least squared error."""
     rounding: Literal["auto", "nearest", "adaptive"] = "auto"
     """`nearest`: each weight by itself. `adaptive`: the weights of a filter together, so that their
-    errors cancel on the calibration images. `auto`: adaptive for depthwise convolutions, which gain
+    errors cancel on the first 32 calibration images. `auto`: adaptive for depthwise convolutions, which gain
     most and cost least."""
 
     @property

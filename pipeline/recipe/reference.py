@@ -23,8 +23,13 @@ A recipe is one YAML file that says all of a conversion; `configs/` has some to 
 comments say why they are as they are. This page is made from the schema
 (`{command} > docs/recipe.md`), and a test holds it to it.
 
-- **Only `model` and `data` are required.** An unknown key is an error that names its line and the key
-  that was probably meant.
+- **Required** are `schema`, `model` and `data`; `data.selection` where `quantize.ranges` is `auto`, as it is by
+  default; `data.preprocess` where the model is a file of its own format (`onnx`, `quantized-onnx`, `tflite`,
+  `quantized-tflite`). An unknown key is an error that names its line and the key that was probably meant.
+- **What does not go together** is refused with the reason: `equalize`, `quantize` or `handoff: onnx` for a
+  model that comes quantized; a CPU bundle or `max_top1_drop` for a quantized TFLite; `quantize.layers` with
+  `delegate: cpu`; int16, powers of two or `layers` with `handoff: tflite`; `max_logit_error` for the first
+  stage; checks of stages that the chain has not.
 - **Fractions**: accuracies and drops are fractions everywhere. 0.005 is half a point.
 - **Paths** are relative to the recipe, unless they come from the command line.
 - **`--set quantize.scheme=…`** overrides any value for one run; `pipeline run --help` has the rest.
