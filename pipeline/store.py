@@ -164,6 +164,12 @@ class Store:
         return self.root / kind / digest_of_data(fields)[:KEY_LENGTH]
 
 
+def failure_log(entry: Path, name: str) -> Path:
+    """Where in its store the log of a failure goes that outlives the folder `entry` of what was not
+    made; one for each name, the last."""
+    return entry.parent.parent / "logs" / name
+
+
 def _describe_files(folder: Path) -> dict[str, dict[str, Any]]:
     """Digest, size and newest change of everything directly in the folder."""
     return {

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,7 +73,7 @@ def board_outputs(
         from pipeline.board.run import run_on_board
         from pipeline.synap.bundle_read import read_bundle
 
-        classes = read_bundle(artifact.path).outputs[0].shape[-1]
+        classes = math.prod(read_bundle(artifact.path).outputs[0].shape)
 
         def crops() -> "Iterator[NDArray[np.uint8]]":
             for batch, _ in samples.crops(preprocess, BATCH):

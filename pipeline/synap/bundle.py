@@ -13,7 +13,7 @@ Reading is `bundle_read.py`, writing `bundle_write.py`, the meta of a CPU subgra
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
@@ -41,6 +41,8 @@ Dimension = Annotated[int, Field(ge=1, lt=2**31)]
 Shape = Annotated[tuple[Dimension, ...], BeforeValidator(_as_sequence)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, lt=2**31)]
+_Value = TypeVar("_Value")
+Values = Annotated[tuple[_Value, ...], Field(min_length=1)]
 
 
 class Part(BaseModel):
@@ -60,9 +62,9 @@ class Quantize(Part):
     """How a tensor's integers map to reals. Of an array the runtime takes the first value."""
 
     qtype: QuantizedType | None = None
-    scale: Number | tuple[Number, ...] | None = None
-    zero_point: int | tuple[int, ...] | None = None
-    fl: int | tuple[int, ...] | None = None
+    scale: Number | Values[Number] | None = None
+    zero_point: int | Values[int] | None = None
+    fl: int | Values[int] | None = None
     """Fractional length of `dynamic_fixed_point`."""
 
 

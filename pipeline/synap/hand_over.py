@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pipeline.inspect.schemes import Grid
+    from pipeline.inspect.tflite_model import TfliteTensor
 
 
 TFLITE = "model.tflite"
@@ -47,6 +48,9 @@ class Handed:
     metafile: Metafile
     by_toolkit: bool
     """Whether the toolkit is to quantize the model."""
+    size: tuple[int, int]
+    """Height and width of the input."""
+    classes: int
     ends: "tuple[Grid, Grid] | None" = None
     """The integers of input and output, of a model that is not quantized again."""
 
@@ -61,12 +65,23 @@ def hand_over_tflite(
         inputs=(_image(normalization, options),),
         outputs=(_scores(options),),
     )
-    metafile = _write(folder, generated, own, "tflite")
-    return Handed(TFLITE, "tflite", metafile, by_toolkit=False, ends=_ends(tflite))
+    image, scores = _ends(tflite)
+    assert image.grid is not None and scores.grid is not None, "_ends saw to it"
+    metafile = _write(folder, generated, own, "tflite", image.grid)
+    height, width, classes = map(int, (*image.shape[1:3], scores.shape[-1]))
+    return Handed(
+        TFLITE,
+        "tflite",
+        metafile,
+        by_toolkit=False,
+        size=(height, width),
+        classes=classes,
+        ends=(image.grid, scores.grid),
+    )
 
 
-def _ends(tflite: Path) -> "tuple[Grid, Grid]":
-    """What the file itself says of its input and output."""
+def _ends(tflite: Path) -> "tuple[TfliteTensor, TfliteTensor]":
+    """The file's image `[1, H, W, C]` and scores `[1, N]`, both quantized."""
     from pipeline.inspect.content import Damaged
     from pipeline.inspect.tflite_model import read_tflite
 
@@ -74,10 +89,14 @@ def _ends(tflite: Path) -> "tuple[Grid, Grid]":
         model = read_tflite(tflite.read_bytes())
     except Damaged as error:
         raise StageError(f"is not a readable TFLite model: {error}", where=str(tflite)) from None
-    ends = [tensor.grid for tensor in (*model.inputs, *model.outputs)]
-    if len(ends) != 2 or ends[0] is None or ends[1] is None:
+    ends = (*model.inputs, *model.outputs)
+    if len(ends) != 2 or any(tensor.grid is None for tensor in ends):
         raise StageError("is not quantized from one input to one output", where=str(tflite))
-    return ends[0], ends[1]
+    image, scores = ends
+    if len(image.shape) != 4 or not scores.shape or "?" in (*image.shape[1:], scores.shape[-1]):
+        shapes = f"{list(image.shape)} and {list(scores.shape)}"
+        raise StageError(f"is not from an image to a row of scores: {shapes}", where=str(tflite))
+    return image, scores
 
 
 def hand_over_onnx(
@@ -103,11 +122,12 @@ def hand_over_onnx(
 
     where = str(graph)
     model = load_graph(graph)
+    size, classes = input_size(model, where), class_count(model, where)
     image = _image(preprocess_in(model, where).normalization, options).model_copy(
-        update={"name": model.graph.inputs[0].name, "shape": (1, 3, *input_size(model, where))}
+        update={"name": model.graph.inputs[0].name, "shape": (1, 3, *size)}
     )
     scores = _scores(options).model_copy(
-        update={"name": model.graph.outputs[0].name, "shape": (1, class_count(model, where))}
+        update={"name": model.graph.outputs[0].name, "shape": (1, classes)}
     )
     base = quantize.data_type
     generated = Metafile(
@@ -128,9 +148,9 @@ def hand_over_onnx(
         for crop in batch:
             Image.fromarray(crop).save(folder / DATASET / f"{count:05}.png")
             count += 1
-    metafile = _write(folder, generated, own, "onnx")
+    metafile = _write(folder, generated, own, "onnx", None)
     check_dataset(metafile, folder, "onnx")
-    return Handed(ONNX, "onnx", metafile, by_toolkit=True)
+    return Handed(ONNX, "onnx", metafile, by_toolkit=True, size=size, classes=classes)
 
 
 def _image(normalization: Normalization, options: Compile) -> Input:
@@ -154,14 +174,20 @@ def _scores(options: Compile) -> Output:
     return Output(format=options.output_format, dequantize=options.dequantize_outputs)
 
 
-def _write(folder: Path, generated: Metafile, own: Path | None, format: ModelFormat) -> Metafile:
-    """Write the user's metafile as it is, or else the generated one; both keep all rules."""
+def _write(
+    folder: Path, generated: Metafile, own: Path | None, format: ModelFormat, grid: "Grid | None"
+) -> Metafile:
+    """Write the user's metafile as it is, or else the generated one; both keep all rules, and are
+    about the same picture. `grid` are the integers of the model's input."""
     from pipeline.synap.metafile_check import dump_metafile
     from pipeline.synap.metafile_read import load_metafile
+    from pipeline.synap.own_metafile import require_same_picture
 
     if own is None:
         write_text(folder / METAFILE, dump_metafile(generated, format))
         return generated
     metafile = load_metafile(own, format)
+    assert generated.inputs is not None
+    require_same_picture(own, metafile, generated.inputs[0], grid)
     shutil.copyfile(own, folder / METAFILE)
     return metafile

@@ -96,7 +96,7 @@ def _data(text: str, name: str, places: dict[KeyPath, str]) -> Any:
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise UsageError(f"not YAML: {error.problem}", where=f"{name}{line}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # such as "\UFFFFFFFF"
         raise UsageError(f"not YAML: {error}", where=name) from None
 
 
@@ -143,7 +143,12 @@ def _scalar(node: yaml.ScalarNode, place: str) -> Any:
         return None
     if kind == "bool":
         return text.lower() == "true"
-    return int(text) if kind == "int" else float(text)
+    if kind == "float":
+        return float(text)
+    try:
+        return int(text)
+    except ValueError:  # Python reads no more than 4300
+        raise UsageError(f"a number of {len(text.lstrip('+-'))} digits", where=place) from None
 
 
 def _place(places: dict[KeyPath, str], path: KeyPath, name: str) -> str:

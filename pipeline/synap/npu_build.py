@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.progress import Progress
+from pipeline.store import failure_log
 from pipeline.synap.build_check import check_build
 from pipeline.synap.hand_over import METAFILE, Handed
 from pipeline.synap.own_quantization import look_at_table
@@ -33,7 +34,8 @@ def build_for_npu(
     progress: Progress,
     graph: Path | None = None,
 ) -> Mapping[str, Any]:
-    """Make `bundle` in `folder`; the toolkit's version and all faults of what it made.
+    """Make `bundle` in `folder`, which is the store's; the toolkit's version and all faults of what
+    it made.
 
     `graph` is the float Graph and `plan` our quantization of it, where the toolkit quantizes by itself;
     `stand_in` in the result then says what predicts the model (own_quantization.py), or why nothing
@@ -47,6 +49,7 @@ def build_for_npu(
         target,
         timeout=TIME_LIMIT,
         log_path=folder / "toolkit.log",
+        failure_log=failure_log(folder, f"compile-{target.name}.log"),
         progress=progress,
     )
     built = check_build(done.model, done.listings, handed, target)

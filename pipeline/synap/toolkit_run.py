@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.artifact import atomic_path
 from pipeline.errors import StageError
 from pipeline.progress import Bar, Progress
 from pipeline.synap.logged_process import Finished, run_logged
@@ -57,6 +58,7 @@ class _Job:
     target: Target
     timeout: float
     log: Path
+    failure_log: Path
 
     def arguments(self, inside: str, out: str) -> list[str]:
         """The converter's arguments, with the folder called `inside`."""
@@ -76,13 +78,15 @@ def run_toolkit(
     *,
     timeout: float,
     log_path: Path,
+    failure_log: Path,
     progress: Progress,
 ) -> ToolkitRun:
     """Compile `model` with `metafile`, both files in `folder`, for at most `timeout` seconds.
 
     The results go to `<folder>/out`, which must not be there yet; the toolkit's cache and build
-    folders are not kept. All output goes to `log_path`. Raises `StageError` with the command, how
-    it ended and its last lines.
+    folders are not kept. All output goes to `log_path`, and of a run that fails to `failure_log` as
+    well, which is to outlive the folder. Raises `StageError` with the command, how it ended and its
+    last lines.
     """
     folder = folder.resolve()
     job = _Job(
@@ -92,6 +96,7 @@ def run_toolkit(
         target=target,
         timeout=timeout,
         log=log_path,
+        failure_log=failure_log,
     )
     if (folder / OUT).exists():
         raise StageError("the toolkit's results are already there", where=str(folder / OUT))
@@ -186,8 +191,18 @@ def _require_model(
     said = f"\n    its last lines:{lines}" if lines else "\n    it said nothing"
     raise StageError(
         f"the toolkit, {toolkit}, {how}\n    command: {shlex.join(argv)}{said}",
-        hint=f"all of its output is in {job.log}",
+        hint=_keep_log(job),
     )
+
+
+def _keep_log(job: _Job) -> str:
+    """Copy the log of a run that failed to where it stays; a line about where that is."""
+    try:
+        with atomic_path(job.failure_log) as temporary:
+            shutil.copyfile(job.log, temporary)
+    except OSError as error:
+        return f"its output could not be kept in {job.failure_log}: {error.strerror}"
+    return f"all of its output is in {job.failure_log}"
 
 
 def _name_in(folder: Path, path: Path) -> str:

@@ -143,6 +143,13 @@ def test_a_graph_that_does_not_hold_together(tmp_path: Path, graph: object, said
         ({"Inputs": {"i": {"shape": [1], "dtype": "float23"}}}, "Inputs.i.dtype"),
         ({"Inputs": {"i": {"shape": [1], "mean": 127.5}}}, "Inputs.i.mean"),
         ({"secure": "no"}, "secure"),
+        *(
+            (
+                {"Inputs": {"i": {"shape": [1], "quantize": {field: []}}}},
+                rf"Inputs\.i\.quantize\.{field}.*at least 1 item",
+            )
+            for field in ("scale", "zero_point", "fl")
+        ),
     ],
 )
 def test_a_meta_that_the_runtime_would_misread(

@@ -20,6 +20,7 @@ from pipeline.quant.make_plan import make_plan, placement_for
 from pipeline.quant.observe import observe
 from pipeline.quant.plan import Plan
 from pipeline.recipe import Compile, Quantize, Ranges
+from pipeline.store import Store
 from pipeline.synap.bundle_read import read_bundle
 from pipeline.synap.hand_over import Handed, hand_over_onnx, hand_over_tflite
 from pipeline.synap.npu_build import build_for_npu
@@ -79,6 +80,10 @@ def build(stand_ins: Any, folder: Path, handed: Handed, plan: Plan, target: str 
         bundle="model.synap",
         progress=Silent(),
     )
+
+
+SAME_PICTURE = "inputs: [{means: [127.5, 102, 114.75], scale: 63.75, format: rgb}]\n"
+"""How the small Graph is measured, in a metafile's words."""
 
 
 def metafile_in(folder: Path) -> Any:
@@ -149,7 +154,7 @@ def test_the_recipes_words_for_the_npus_input_and_output(model: Model, tmp_path:
 
 def test_a_metafile_of_the_users_is_taken_as_it_is(model: Model, tmp_path: Path) -> None:
     own = tmp_path / "own.yaml"
-    own.write_text("# mine\ninputs: [{means: [127.5, 127.5, 127.5], scale: 127.5}]\n")
+    own.write_text("# mine\ninputs: [{means: [127.5, 102, 114.75], scale: 63.75}]\n")
     as_tflite(tmp_path / "b", model, own)
     assert (tmp_path / "b" / "metafile.yaml").read_text() == own.read_text()
 
@@ -160,7 +165,8 @@ def test_a_metafile_of_the_users_keeps_the_rules(trio: Any, model: Model, tmp_pa
     with pytest.raises(UsageError, match=r"own.yaml:1.*scale"):
         as_tflite(tmp_path / "b", model, own)
     own.write_text(
-        "inputs: [{}]\nquantization: {dataset: [mine/*.png], scheme: asymmetric_affine}\n"
+        "inputs: [{means: [127.5, 102, 114.75], scale: 63.75}]\n"
+        "quantization: {dataset: [mine/*.png], scheme: asymmetric_affine}\n"
     )
     with pytest.raises(StageError, match="finds no file"):
         as_onnx(tmp_path / "c", trio.graph, own=own)
@@ -223,6 +229,20 @@ def test_a_result_that_is_not_what_was_asked_for(
     assert any(said in fault for fault in details["faults"]), details["faults"]
 
 
+def test_a_float_model_with_a_metafile_of_the_users(
+    stand_ins: Any, trio: Any, model: Model, tmp_path: Path
+) -> None:
+    """Which need not name any sizes."""
+    own = tmp_path / "own.yaml"
+    own.write_text(
+        f"{SAME_PICTURE}quantization: {{dataset: [calibration/*.png], scheme: asymmetric_affine}}\n"
+    )
+    handed = as_onnx(tmp_path / "b", trio.graph, own=own)
+    details = build(stand_ins, tmp_path / "b", handed, model.plan)
+    assert details["faults"] == []
+    assert "the model's input size and class count" in details["verified"]
+
+
 def test_a_float_result_of_the_float_model(
     stand_ins: Any, trio: Any, model: Model, tmp_path: Path
 ) -> None:
@@ -237,6 +257,36 @@ def test_an_output_that_was_to_be_real_numbers(
 ) -> None:
     handed = as_tflite(tmp_path / "b", model, dequantize_outputs=True)
     assert build(stand_ins, tmp_path / "b", handed, model.plan)["faults"] == []
+
+
+@pytest.mark.parametrize("outputs", ["", "outputs: [{dequantize: false}]\n"])
+def test_all_outputs_that_were_to_be_real_numbers(
+    stand_ins: Any, model: Model, tmp_path: Path, outputs: str
+) -> None:
+    """The toolkit takes either word for it (`_add_postprocessing`)."""
+    own = tmp_path / "own.yaml"
+    own.write_text(f"{SAME_PICTURE}dequantize_outputs: true\n{outputs}")
+    handed = as_tflite(tmp_path / "b", model, own)
+    assert build(stand_ins, tmp_path / "b", handed, model.plan)["faults"] == []
+    assert read_bundle(tmp_path / "b" / "model.synap").outputs[0].quantizer is None
+
+
+def test_a_metafile_that_says_nothing_of_the_input(
+    stand_ins: Any, trio: Any, tmp_path: Path
+) -> None:
+    graph = load_graph(trio.graph)
+    set_preprocess(graph, trio.view.model_copy(update={"mean": (0.5,) * 3, "std": (0.5,) * 3}))
+    save_graph(graph, tmp_path / "m.onnx")
+    model, own = quantized(tmp_path / "m.onnx", tmp_path), tmp_path / "own.yaml"
+    own.write_text("delegate: npu\n")
+    handed = as_tflite(tmp_path / "b", model, own)
+    details = build(stand_ins, tmp_path / "b", handed, model.plan)
+    assert details["faults"] == []
+    assert "scales and zero points as handed over" in details["verified"]
+    assert (
+        "the input's means and scale, which the toolkit was left or compiled in"
+        in (details["not_verified"])
+    )
 
 
 def respelled(bundle: Path, change: Any) -> None:
@@ -262,6 +312,15 @@ def in_meta(**fields: Any) -> Any:
     return change
 
 
+def in_scores(**fields: Any) -> Any:
+    def change(entries: Any) -> None:
+        meta = json.loads(entries["0/model.json"])
+        meta["Outputs"]["output_0"] |= fields
+        entries["0/model.json"] = json.dumps(meta).encode()
+
+    return change
+
+
 def in_model(start: int, content: bytes) -> Any:
     def change(entries: Any) -> None:
         model = bytearray(entries["0/model.nb"])
@@ -277,6 +336,12 @@ def in_model(start: int, content: bytes) -> Any:
         (in_meta(delegate="onnx cpu=1 "), "delegate 'onnx cpu=1 ', not the NPU"),
         (in_meta(mean=[1.0, 2.0, 3.0]), "input's means came back as"),
         (in_meta(scale=1.0), "input's scale came back as"),
+        (in_meta(shape=[1, 32, 64, 3]), r"the input is [1, 32, 64, 3], not one of 64 x 64 pixels"),
+        (in_meta(shape=[1, 64, 64, 1]), r"the input is [1, 64, 64, 1]"),
+        (in_meta(shape=[64]), r"the input is [64]"),
+        (in_scores(shape=[1, 7]), r"the output is [1, 7], not one of 10 classes"),
+        (in_scores(shape=[2, 5]), r"the output is [2, 5]"),
+        (in_scores(shape=[]), r"the output is [], not"),
         (in_meta(quantize={"qtype": "u8"}), "no scale"),
         (in_meta(quantizer="none"), "came out as float"),
         (in_model(0, b"ELF!"), "not an NPU model"),
@@ -298,6 +363,69 @@ def test_a_bundle_that_differs_from_what_was_handed_over(
     assert any(said in fault for fault in found.faults), found.faults
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        in_meta(shape=[1, 3, 64, 64], format="nchw"),
+        in_scores(shape=[10]),
+        in_scores(shape=[1, 10, 1, 1]),
+    ],
+)
+def test_the_same_sizes_in_another_layout(
+    stand_ins: Any, model: Model, tmp_path: Path, change: Any
+) -> None:
+    from pipeline.synap.build_check import check_build
+
+    handed = as_tflite(tmp_path / "b", model)
+    build(stand_ins, tmp_path / "b", handed, model.plan)
+    bundle = tmp_path / "b" / "model.synap"
+    respelled(bundle, change)
+    listings = [tmp_path / "b" / "out" / "model_info.txt"]
+    found = check_build(bundle, listings, handed, load_target("sl1680"))
+    assert found.faults == ()
+    assert "the model's input size and class count" in found.verified
+
+
+def test_a_conversion_on_the_npu_has_a_size_of_its_own(
+    stand_ins: Any, model: Model, tmp_path: Path
+) -> None:
+    from pipeline.synap.build_check import check_build
+
+    handed = as_tflite(tmp_path / "b", model, preprocess={"type": "rgb", "size": (480, 640)})
+    build(stand_ins, tmp_path / "b", handed, model.plan)
+    bundle = tmp_path / "b" / "model.synap"
+    respelled(bundle, in_meta(shape=[1, 480, 640, 3]))
+    listings = [tmp_path / "b" / "out" / "model_info.txt"]
+    found = check_build(bundle, listings, handed, load_target("sl1680"))
+    assert found.faults == ()
+    assert "the input's size, in front of which the NPU converts pictures" in found.not_verified
+
+
+@pytest.mark.parametrize(("kind", "faults"), [("nv12", 0), ("none", 1)])
+def test_a_picture_in_planes_is_several_inputs(
+    stand_ins: Any, model: Model, tmp_path: Path, kind: str, faults: int
+) -> None:
+    from pipeline.synap.build_check import check_build
+
+    def in_planes(entries: Any) -> None:
+        meta = json.loads(entries["0/model.json"])
+        image = meta["Inputs"]["input_0"]
+        meta["Inputs"]["input_1"] = {**image, "id": 1}
+        entries["0/model.json"] = json.dumps(meta).encode()
+        graph = json.loads(entries["bundle.json"])
+        graph["graph"][0]["inputs"].append({"subgraph": -1, "out": 1})
+        entries["bundle.json"] = json.dumps(graph).encode()
+
+    preprocess = {"type": kind, "size": (480, 640)}
+    handed = as_tflite(tmp_path / "b", model, preprocess=preprocess)
+    build(stand_ins, tmp_path / "b", handed, model.plan)
+    bundle = tmp_path / "b" / "model.synap"
+    respelled(bundle, in_planes)
+    listings = [tmp_path / "b" / "out" / "model_info.txt"]
+    found = check_build(bundle, listings, handed, load_target("sl1680"))
+    assert sum("has 2 inputs and 1 outputs" in fault for fault in found.faults) == faults
+
+
 def test_hardware_of_an_unknown_number_is_said_to_be_unseen(
     stand_ins: Any, model: Model, tmp_path: Path
 ) -> None:
@@ -315,9 +443,33 @@ def test_hardware_of_an_unknown_number_is_said_to_be_unseen(
 
 @pytest.mark.parametrize("how", ["exit1", "traceback", "no_output"])
 def test_a_toolkit_that_fails(stand_ins: Any, model: Model, tmp_path: Path, how: str) -> None:
-    handed = as_tflite(tmp_path / "b", model)
+    folder = tmp_path / "store" / "compile" / "b"
+    folder.parent.mkdir(parents=True)
+    handed = as_tflite(folder, model)
     stand_ins.fail(how)
     with pytest.raises(StageError) as caught:
-        build(stand_ins, tmp_path / "b", handed, model.plan)
+        build(stand_ins, folder, handed, model.plan)
     assert "Traceback" not in str(caught.value)
-    assert not (tmp_path / "b" / "model.synap").exists()
+    assert not (folder / "model.synap").exists()
+
+
+def test_the_log_of_a_failure_outlives_it(stand_ins: Any, model: Model, tmp_path: Path) -> None:
+    """The store removes the folder of what was not made."""
+    store = Store(tmp_path / "store", pytest.fail)
+    log = tmp_path / "store" / "logs" / "compile-sl1680.log"
+
+    def make(folder: Path) -> Any:
+        folder.rmdir()  # as_tflite makes its own
+        handed = as_tflite(folder, model)
+        return build(stand_ins, folder, handed, model.plan)
+
+    for how, said in (("exit1", "Layer name 'conv7' not in"), ("traceback", "attach_conv1/out0_0")):
+        stand_ins.fail(how)
+        with pytest.raises(StageError) as caught:
+            store.get("compile", {"how": how}, make)
+        assert caught.value.hint == f"all of its output is in {log}"
+        assert said in log.read_text()
+    assert [path.name for path in log.parent.iterdir()] == [log.name], (
+        "the next failure's replaces it"
+    )
+    assert not list((tmp_path / "store" / "compile").glob("*.partial"))

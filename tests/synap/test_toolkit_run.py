@@ -92,6 +92,7 @@ def run(
         load_target("sl1680"),
         timeout=timeout,
         log_path=folder / "toolkit.log",
+        failure_log=folder.parent / "logs" / "last.log",
         progress=progress or Silent(),
     )
 
@@ -168,6 +169,7 @@ def test_a_quantized_tflite_needs_no_metafile(stand_ins: Any, tmp_path: Path) ->
         load_target("sl1640"),
         timeout=60,
         log_path=tmp_path / "log.txt",
+        failure_log=tmp_path / "failed.txt",
         progress=Silent(),
     )
     assert parse_ebgx(read_bundle(result.model).subgraphs[0].model).hardware_type == 0xC2
@@ -197,10 +199,20 @@ def test_a_failure_is_told(stand_ins: Any, tmp_path: Path, kind: str, how: str, 
     assert "command: " in error.what
     assert "--target SL1680" in error.what
     assert "its last lines:" in error.what or "it said nothing" in error.what
-    assert str(folder / "toolkit.log") in error.hint
-    assert (folder / "toolkit.log").read_text().startswith("$ ")
+    kept = tmp_path / "logs" / "last.log"
+    assert error.hint == f"all of its output is in {kept}"
+    assert kept.read_text().startswith("$ ")
+    assert kept.read_bytes() == (folder / "toolkit.log").read_bytes()
     assert len(error.what) < 5000
     assert "\x1b" not in error.what
+
+
+def test_a_log_that_cannot_be_kept_hides_no_failure(stand_ins: Any, tmp_path: Path) -> None:
+    stand_ins.fail("exit1")
+    (tmp_path / "logs").write_text("not a folder")
+    with pytest.raises(StageError, match="Layer name 'conv7' not in") as caught:
+        run(stand_ins, "native", tmp_path / "stage")
+    assert caught.value.hint.startswith("its output could not be kept in ")
 
 
 def is_running(pid: int) -> bool:
@@ -266,6 +278,7 @@ def again(stand_ins: Any, folder: Path, model: str | Path, kind: str = "native")
         load_target("sl1680"),
         timeout=60,
         log_path=folder / "log.txt",
+        failure_log=folder / "failed.txt",
         progress=Silent(),
     )
 
@@ -333,7 +346,7 @@ def test_a_toolkit_that_is_gone_meanwhile(stand_ins: Any, tmp_path: Path, kind: 
     with pytest.raises(StageError, match="cannot be run"):
         run_toolkit(
             found, tmp_path, Path("m.tflite"), None, load_target("sl1680"), timeout=9,
-            log_path=tmp_path / "log.txt", progress=Silent(),
+            log_path=tmp_path / "log.txt", failure_log=tmp_path / "failed.txt", progress=Silent(),
         )  # fmt: skip
 
 
@@ -344,6 +357,6 @@ def test_an_image_that_is_gone_meanwhile_is_not_pulled(stand_ins: Any, tmp_path:
     with pytest.raises(StageError, match="exit code 125: the container engine could not") as caught:
         run_toolkit(
             found, tmp_path, Path("m.tflite"), None, load_target("sl1680"), timeout=9,
-            log_path=tmp_path / "log.txt", progress=Silent(),
+            log_path=tmp_path / "log.txt", failure_log=tmp_path / "failed.txt", progress=Silent(),
         )  # fmt: skip
     assert "No such image" in caught.value.what

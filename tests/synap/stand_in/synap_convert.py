@@ -131,8 +131,7 @@ def convert(options: argparse.Namespace) -> None:
     print("Compiling...\r", end="", flush=True)
     if MODE == "other_target":
         target = "SL1640" if target in ("SL1680", "VS680") else "SL1680"
-    # A file that is no model at all is compiled too, for tests that only look at the call.
-    own = tensors_of(model) if model.read_bytes()[4:8] == b"TFL3" else [{}, {}]
+    own = tensors_of(model) if model.read_bytes()[4:8] == b"TFL3" else shapes_of(model)
     write_results(out, meta, target, quantized, own)
     if by_toolkit and MODE not in ("float", "no_table"):
         folder = Path(options.meta).parent
@@ -314,6 +313,24 @@ def tensors_of(model: Path) -> list[dict[str, Any]]:
     return tensors
 
 
+def shapes_of(model: Path) -> list[dict[str, Any]]:
+    """Input and output of an ONNX model. A file that is no model at all is compiled too, for tests
+    that only look at the call."""
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        graph = onnx.load(model).graph
+    except DecodeError:
+        return [{}, {}]
+    if not graph.input:
+        return [{}, {}]
+    return [
+        {"format": "nchw", "shape": [side.dim_value for side in end.type.tensor_type.shape.dim]}
+        for end in (graph.input[0], graph.output[0])
+    ]
+
+
 def write_results(
     out: Path,
     meta: dict[str, Any],
@@ -329,7 +346,9 @@ def write_results(
     for field, ours in (("means", "mean"), ("scale", "scale")):
         if first.get(field) is not None:
             image[ours] = first[field]
-    scores = tensor("scores", [1, 10], last, own[1], quantized and not last.get("dequantize"))
+    # Either word for real outputs is taken (`_add_postprocessing` of the toolkit's sources).
+    real = meta.get("dequantize_outputs") or last.get("dequantize")
+    scores = tensor("scores", [1, 10], last, own[1], quantized and not real)
     scores["data_format"] = last.get("format", "")
     description = {
         "Inputs": {"input_0": image}, "Outputs": {"output_0": scores},
