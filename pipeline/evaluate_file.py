@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.artifact import Artifact, Format, digest_of_path
+from pipeline.artifact import Artifact, Format
 from pipeline.data.preprocess import Preprocess
 from pipeline.errors import MissingError, StageError, UsageError
+from pipeline.evaluation.model_content import digest_of_model
 from pipeline.evaluation.shards import HERE, Engine, engine_missing
 from pipeline.process import cores
 from pipeline.progress import Silent
@@ -68,7 +69,7 @@ def evaluate(
         label_offset = 0 if recipe is None else recipe.recipe.model.label_offset
     store = Store(artifacts.resolve() / ".store", terminal.note)
     samples = _images_in(dataset_named(dataset), data, images, store, terminal)
-    artifact = Artifact(file, format, digest_of_path(file), file.stat().st_size)
+    artifact = Artifact(file, format, digest_of_model(file, format), file.stat().st_size)
     evaluator = Evaluator(store, threads or cores(), terminal, engine)
     reference = None
     if unsaid:

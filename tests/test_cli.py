@@ -391,7 +391,7 @@ def test_a_limit_that_the_images_cannot_show_is_said_before_the_run(made: Any) -
 def test_a_required_check_that_was_skipped(made: Any) -> None:
     done = made.run("--set", "checks.compile.max_latency_ms=20")
     assert (done.code, made.report()["verdict"]) == (1, "SKIPPED")
-    assert "compile sl1680: SKIPPED: no board measured the latency" in done.out
+    assert "compile sl1680: SKIPPED: no board of this target measured the latency" in done.out
 
 
 def test_a_check_without_threshold_is_only_reported(made: Any) -> None:
@@ -468,6 +468,85 @@ def test_one_target_goes_on_when_the_other_fails(made: Any, lab: Any, toolkit: A
     done = lab.call([*command, "--json"], **env)
     assert done.code == 3
     assert [r["verdict"] for r in done.json] == ["FAIL", "PASS"]
+
+
+def in_the_way(made: Any, kind: str) -> Path:
+    """The store can neither find nor make entries of this kind."""
+    place: Path = made.store / kind
+    shutil.rmtree(place)
+    place.write_text("a file")
+    return place
+
+
+def test_a_shared_stage_that_fails_fails_every_target(
+    made: Any, lab: Any, pipeline: Any, tmp_path: Path
+) -> None:
+    """Nothing of an earlier run that passed is left to be taken for this one's."""
+    folders = [made.artifacts / "tiny" / name for name in ("sl1640", "sl1680")]
+    report, earlier, baseline = folders[1] / "report.json", tmp_path / "old.json", tmp_path / "b"
+    shutil.copy(report, earlier)
+    assert pipeline("gate", report, "--baseline", baseline, "--accept").code == 0
+    blocked = in_the_way(made, "quantize")
+    done = made.run()
+    assert done.code == 3 and "Traceback" not in done.err
+    assert done.err.count("error: quantize: ") == 1
+    finished = SHARED[: SHARED.index("quantize")]
+    for folder in folders:
+        assert {path.name for path in folder.iterdir()} == {"report.json", "report.html"}
+        failed = json.loads((folder / "report.json").read_text())
+        assert (failed["verdict"], failed["compile"]) == ("FAIL", None)
+        assert failed["failure"].startswith("quantize: ")
+        assert [stage["name"] for stage in failed["stages"]] == finished
+        assert "The run ended early. quantize: " in words((folder / "report.html").read_text())
+        assert str(folder / "report.html") in done.out
+    judged = pipeline("gate", report, "--baseline", baseline)
+    assert judged.code == 1 and "the run failed before it: quantize: " in words(judged.out)
+    compared = pipeline("compare", earlier, report)
+    assert compared.code == 0 and "quantize: " in compared.out
+    done = lab.call(made.command("run", "--json"))
+    assert done.code == 3
+    assert [r["verdict"] for r in done.json] == ["FAIL", "FAIL"]
+    blocked.unlink()
+    assert made.run().code == 0
+    assert made.report()["verdict"] == "PASS" and (folders[0] / "model.synap").is_file()
+
+
+def test_part_of_a_chain_that_fails_is_no_target_s(made: Any) -> None:
+    assert made.run("--until", "equalize").code == 0
+    whole = made.report()
+    in_the_way(made, "equalize")
+    done = made.run("--until", "equalize")
+    assert done.code == 3
+    failed = made.report("until-equalize")
+    assert (failed["target"], failed["verdict"]) == (None, "FAIL")
+    assert [stage["name"] for stage in failed["stages"]] == ["weights", "export"]
+    assert made.report() == whole
+
+
+def test_where_no_stage_was_finished_there_are_no_results(made: Any, pipeline: Any) -> None:
+    in_the_way(made, "weights")
+    done = made.run("--target", "sl1680", "--json")
+    assert (done.code, done.out) == (3, "") and done.err.count("error: weights: ") == 1
+    assert list((made.artifacts / "tiny" / "sl1680").iterdir()) == []
+    assert made.report("sl1640")["verdict"] == "PASS", "nobody asked for this target"
+    judged = pipeline("gate", made.artifacts / "tiny" / "sl1680" / "report.json")
+    assert judged.code == 3 and "there is no such file" in judged.err
+
+
+def test_what_is_missing_before_anything_is_started_changes_nothing(made: Any) -> None:
+    reports = made.artifacts / "tiny"
+    before = {path: path.read_bytes() for path in reports.rglob("*") if path.is_file()}
+    for wrong in (["--data", "nowhere"], ["--set", "quantize.data_type=int7"]):
+        assert made.run(*wrong).code in (2, 3)
+        assert {p: p.read_bytes() for p in reports.rglob("*") if p.is_file()} == before
+
+
+def test_sensitivity_of_a_model_that_cannot_be_quantized(made: Any, lab: Any) -> None:
+    in_the_way(made, "quantize")
+    images = "data.selection={dataset: imagenet, images: 10}"
+    done = lab.call(made.command("sensitivity", "--set", images))
+    assert done.code == 3 and done.err.count("error: quantize: ") == 1
+    assert made.report()["verdict"] == "PASS", "it writes no results"
 
 
 def test_falling_back_to_the_cpu_says_so(made: Any, lab: Any, tmp_path: Path) -> None:

@@ -151,7 +151,10 @@ def _judge_error(error: float | None, limit: float) -> tuple[Verdict, str]:
 
 def _judge_latency(latency_ms: float | None, limit: float) -> tuple[Verdict, str]:
     if latency_ms is None:
-        return "SKIPPED", "no board of this target measured the latency; the recipe's `device` names one"
+        return (
+            "SKIPPED",
+            "no board of this target measured the latency; the recipe's `device` names one",
+        )
     held = latency_ms <= limit
     return (
         "PASS" if held else "FAIL",

@@ -13,7 +13,7 @@ from pipeline.store import Entry, Store
 if TYPE_CHECKING:
     from pipeline.data.samples import Samples
 
-JUDGE_VERSION = 5
+JUDGE_VERSION = 6
 
 Entries = Sequence[Entry]
 """The logits of an artifact, in parts that follow each other."""

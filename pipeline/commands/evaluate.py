@@ -20,7 +20,9 @@ from pipeline.commands.options import (
 
 
 def evaluate(
-    file: Annotated[Path, typer.Argument(help="A .onnx or .tflite file, or a .synap for the CPU delegate.")],
+    file: Annotated[
+        Path, typer.Argument(help="A .onnx or .tflite file, or a .synap for the CPU delegate.")
+    ],
     data: Annotated[Path, typer.Option(metavar="folder", help="The folder of images.")],
     config: Annotated[
         Path | None,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pipeline.data.samples import Samples
 
 OUTPUTS_VERSION = 1
-INPUT_VERSION = 1
+INPUT_VERSION = 2
 """Raised whenever the board's assignment of bytes is imitated in another way."""
 LOGITS = "logits.npy"
 

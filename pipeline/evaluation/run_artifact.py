@@ -80,10 +80,13 @@ class _Assigned:
         return self.runner(np.stack([self.table[c][crops[..., c]] for c in range(3)], axis=-1))
 
 
-def assigned_bytes(artifact: Artifact, normalization: Normalization) -> "NDArray[np.uint8] | None":
+def assigned_bytes(artifact: Artifact, given: Normalization) -> "NDArray[np.uint8] | None":
     """For every channel and byte `[3, 256]` the byte that gives a runner here the integer which the
     board assigns (or the nearest, where none does); None for inputs of real numbers, which the
-    board does not cut."""
+    board does not cut.
+
+    A file of ours has a normalization of its own, by which it is run here and which its metafile
+    gives the board; `given` is for the files of others."""
     import numpy as np
 
     from pipeline.data.device_input import integer_table
@@ -91,12 +94,15 @@ def assigned_bytes(artifact: Artifact, normalization: Normalization) -> "NDArray
     if artifact.format != "tflite":
         return None
     from pipeline.runners.litert import image_input, make_interpreter
+    from pipeline.runners.tflite_declared import own_preprocess
 
     input = image_input(make_interpreter(artifact.path, 1), str(artifact.path))
     kind = input["dtype"].__name__
     scale, zero_point = input["quantization"]
     if kind not in ("uint8", "int8") or not scale:
         return None
+    own = own_preprocess(artifact.path)
+    normalization = given if own is None else own.normalization
     means = tuple(255 * mean for mean in normalization.mean)
     board = integer_table(kind, float(scale), int(zero_point), means, 255 * normalization.std[0])
     bytes = np.arange(256, dtype=np.uint8)

@@ -9,8 +9,9 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from pipeline import __version__
-from pipeline.artifact import Artifact, Format, digest_of_path
+from pipeline.artifact import Artifact, Format
 from pipeline.errors import PipelineError, StageError
+from pipeline.evaluation.model_content import digest_of_model
 from pipeline.evaluation.run_artifact import Subject, logits_of
 from pipeline.process import version_of
 from pipeline.runners import RUNNERS
@@ -80,10 +81,13 @@ def _require_tools(format: Format, wanted: dict[str, str | None]) -> None:
 
 def _require_content(artifact: Artifact) -> None:
     reason = None
-    if not artifact.path.exists():
-        reason = "is not there"
-    elif digest_of_path(artifact.path) != artifact.sha256:
-        reason = "has another content"
+    try:
+        if not artifact.path.exists():
+            reason = "is not there"
+        elif digest_of_model(artifact.path, artifact.format) != artifact.sha256:
+            reason = "has another content"
+    except StageError as error:
+        reason = f"has another content ({error.what})"
     if reason is not None:
         raise StageError(
             f"{reason} for the worker on {gethostname()}",

@@ -1,11 +1,12 @@
 """Run float and QDQ ONNX with ONNX Runtime, so that INT8 means the same on every CPU."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.data.preprocess import METADATA_KEY, Normalization, Preprocess
 from pipeline.errors import StageError
+from pipeline.runners.fit import OTHER_PREPROCESSING, require_fit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,13 +86,7 @@ class OnnxRunner:
         import numpy as np
 
         images = self._normalization.apply(crops)
-        if not _fits(self._shape[1:], images.shape[1:]):
-            raise StageError(
-                f"wants images of shape {self._shape[1:]}, but they are prepared as "
-                f"{list(images.shape[1:])}",
-                where=self._where,
-                hint="give the preprocessing that it was made for",
-            )
+        require_fit(self._shape[1:], images.shape[1:], self._where)
         size = self._shape[0] if isinstance(self._shape[0], int) else len(images)
         parts = [self._run(images[i : i + size], size) for i in range(0, len(images), size)]
         return np.concatenate(parts)
@@ -103,15 +98,38 @@ class OnnxRunner:
         if len(images) < size:
             padding = np.repeat(images[-1:], size - len(images), axis=0)
             return self._run(np.concatenate([images, padding]), size)[: len(images)]
-        logits: NDArray[np.float32] = self._session.run(None, {self._input: images})[0]
+        hint = OTHER_PREPROCESSING
+        if size > 1:
+            hint = (
+                f"it was given {size} images at once: if it takes but one, save it with a batch "
+                "size of 1"
+            )
+        logits = run_session(self._session, {self._input: images}, self._where, hint)
+        if logits.size % size:
+            raise StageError(
+                f"gives {logits.size} numbers for {size} images", where=self._where, hint=hint
+            )
         return logits.reshape(size, -1)
 
 
-def _fits(wanted: Sequence[int | str | None], given: Sequence[int]) -> bool:
-    """Whether a shape is the wanted one, whose free dimensions have names or nothing."""
-    return len(wanted) == len(given) and all(
-        side == have for side, have in zip(wanted, given, strict=True) if isinstance(side, int)
-    )
+def run_session(
+    session: "onnxruntime.InferenceSession",
+    feeds: "Mapping[str, NDArray[np.float32]]",
+    where: str,
+    hint: str,
+) -> "NDArray[np.float32]":
+    """The first output. Raises StageError where ONNX Runtime cannot make it of what it is fed."""
+    try:
+        result: NDArray[np.float32] = session.run(None, feeds)[0]
+    except MemoryError:
+        raise
+    except Exception as error:  # as in make_session
+        raise StageError(
+            f"ONNX Runtime cannot run the model: {str(error).splitlines()[0]}",
+            where=where,
+            hint=hint,
+        ) from error
+    return result
 
 
 def open_onnx(path: Path, normalization: Normalization | None, threads: int) -> OnnxRunner:

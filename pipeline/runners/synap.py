@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.data.preprocess import Normalization
 from pipeline.errors import StageError
+from pipeline.runners.fit import require_fit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,12 +18,16 @@ if TYPE_CHECKING:
     from pipeline.synap.bundle import Subgraph
 
 
+REBUILD = "its model and its meta do not belong together: make the bundle anew"
+
+
 class SynapRunner:
     """A bundle of one ONNX subgraph for the CPU delegate, one image at a time."""
 
     def __init__(self, path: Path, threads: int) -> None:
         from pipeline.runners.onnx import make_session
 
+        self._where = str(path)
         subgraph = cpu_subgraph(path)
         image = subgraph.inputs[0]
         if image.mean is None or image.scale is None or image.format != "nchw":
@@ -35,12 +40,17 @@ class SynapRunner:
     def __call__(self, crops: "NDArray[np.uint8]") -> "NDArray[np.float32]":
         import numpy as np
 
+        from pipeline.runners.onnx import run_session
+
+        _, height, width, channels = crops.shape
+        require_fit(self._shape[1:], (channels, height, width), self._where)
         mean = np.array(self._mean, np.float32)
         rows = []
         for crop in crops:
             image = (crop.astype(np.float32) - mean) / np.float32(self._scale)
             tensor = np.ascontiguousarray(image.transpose(2, 0, 1)[None])
-            rows.append(self._session.run(None, {self._input: tensor})[0].reshape(-1))
+            scores = run_session(self._session, {self._input: tensor}, self._where, REBUILD)
+            rows.append(scores.reshape(-1))
         return np.stack(rows)
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.data.preprocess import Normalization
 from pipeline.errors import StageError
+from pipeline.runners.fit import require_fit
 from pipeline.runners.litert import TYPES, channels_last, image_input, is_raw, make_interpreter
 from pipeline.runners.tflite_declared import own_preprocess
 
@@ -38,13 +39,7 @@ class TfliteRunner:
 
         images = self._prepared(crops)
         wanted = tuple(map(int, self._input["shape"]))
-        if images.shape[1:] != wanted[1:]:
-            raise StageError(
-                f"wants images of shape {list(wanted[1:])}, but they are prepared as "
-                f"{list(images.shape[1:])}",
-                where=self._where,
-                hint="give the preprocessing that it was made for",
-            )
+        require_fit(wanted[1:], images.shape[1:], self._where)
         size = wanted[0]
         rows = [self._run(images[i : i + size], size) for i in range(0, len(images), size)]
         return np.concatenate(rows)

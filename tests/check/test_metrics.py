@@ -153,3 +153,32 @@ def test_flips_are_predictions_that_change() -> None:
     logits[1] = [1, 0, 0, 0]
     assert flip_rate(logits, reference) == 0.25
     assert flip_rate(reference, reference) == 0.0
+
+
+def test_kl_divergence_of_probabilities() -> None:
+    """A Softmax that stayed: in steps of 1/256 the small ones are lost, and the rest is no longer 1
+    in all. They are probabilities nevertheless."""
+    from scipy.special import softmax
+    from scipy.stats import entropy
+
+    random = np.random.default_rng(0)
+    classes = 400  # a flat picture: most are below half a step
+    reference = softmax(random.normal(size=(6, classes)), axis=1).astype(np.float32)
+    quantized = (np.round(reference * 256) / 256).astype(np.float32)
+    assert quantized.sum(axis=1).max() < 0.9
+    tiny = np.finfo(np.float32).tiny
+    p, q = reference.astype(np.float64), np.maximum(quantized.astype(np.float64), tiny)
+    expected = float(np.mean(entropy(p, q, axis=1)))  # which normalizes both
+    assert kl_divergence(quantized, reference) == pytest.approx(expected, rel=1e-6)
+
+
+def test_kl_divergence_of_logits_that_look_like_probabilities() -> None:
+    """What the reference gives decides: outputs that happen to add up to 1 are logits beside logits."""
+    from scipy.special import softmax
+    from scipy.stats import entropy
+
+    reference = np.array([[0.3, 0.9, -0.1], [2.0, 0.0, 1.0]], np.float32)
+    logits = np.array([[0.2, 0.8, 0.0], [0.9, 0.0, 0.1]], np.float32)
+    p, q = softmax(reference.astype(np.float64), axis=1), softmax(logits.astype(np.float64), axis=1)
+    expected = float(np.mean(entropy(p, q, axis=1)))
+    assert kl_divergence(logits, reference) == pytest.approx(expected, rel=1e-6)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,6 +26,7 @@ from pipeline.data.samples import Sample, Samples
 from pipeline.errors import Missing, MissingError, StageError, UsageError
 from pipeline.evaluation import dask_cluster
 from pipeline.evaluation.evaluator import run_on
+from pipeline.evaluation.model_content import digest_of_model
 from pipeline.evaluation.run_artifact import BATCH, Subject, logits_of
 from pipeline.evaluation.shard_worker import Failed, run_shard, tools_of
 from pipeline.evaluation.shards import HERE, LARGEST, Engine, logits_in_shards, shard_ranges
@@ -180,6 +182,28 @@ def test_an_artifact_that_is_elsewhere_or_another(
     assert "has another content" in error.what and error.where == str(other.path)
 
 
+def test_an_artifact_whose_external_data_is_another(
+    images: Samples, subject: Subject, tmp_path: Path
+) -> None:
+    """Its file is the same; the worker has other weights beside it, or none."""
+    path, tools = tmp_path / "m.onnx", tools_of("onnx")
+    model = onnx.load(subject.artifact.path)
+    onnx.save(model, path, save_as_external_data=True, location="m.data", size_threshold=0)
+    artifact = Artifact(path, "onnx", digest_of_model(path, "onnx"), path.stat().st_size)
+    subject, few = replace(subject, artifact=artifact), images.part(0, BATCH)
+    assert len(run_shard(subject, few, 1, tools)) == BATCH
+    data = tmp_path / "m.data"
+    data.write_bytes(bytes(data.stat().st_size))
+    with pytest.raises(Failed) as caught:
+        run_shard(subject, few, 1, tools)
+    assert "has another content for the worker on" in str(caught.value.error())
+    data.unlink()
+    with pytest.raises(Failed) as caught:
+        run_shard(subject, few, 1, tools)
+    error = caught.value.error()
+    assert "no such file beside it" in error.what and error.where == str(path)
+
+
 def test_other_versions_are_refused(images: Samples, subject: Subject) -> None:
     with pytest.raises(Failed) as caught:
         run_shard(subject, images, 1, {**tools_of("onnx"), "pillow": "1.0", "onnxruntime": None})
@@ -211,7 +235,7 @@ def test_mapped_images_are_not_sent(tmp_path: Path) -> None:
     sent = pickle.dumps(dataset)
     assert len(sent) < 1000
     again = pickle.loads(sent)  # our own bytes
-    assert again.content("07") == pixels[7].tobytes() and again.class_count == 50
+    assert again.content("07") == dataset.content("07") and again.class_count == 50
 
 
 # The cluster

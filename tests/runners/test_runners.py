@@ -163,6 +163,42 @@ def test_a_model_that_is_no_such_classifier(
     assert caught.value.where == str(path)
 
 
+def of_one_image(shape: Any, reshaped: tuple[int, ...]) -> onnx.ModelProto:
+    """Says that it takes any number of images, but was exported with one."""
+    graph = helper.make_graph(
+        [helper.make_node("Reshape", ["x", "shape"], ["y"])], "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.array(reshaped, np.int64), "shape")],
+    )  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+
+def test_a_model_that_fails_when_it_is_run(tmp_path: Path) -> None:
+    path = written(tmp_path, of_one_image(("n", 3, 8, 8), (1, 192)))
+    runner = open_runner("onnx", path, PLAIN, 1)
+    assert runner(np.zeros((1, 8, 8, 3), np.uint8)).shape == (1, 192)
+    with pytest.raises(StageError, match="ONNX Runtime cannot run the model") as caught:
+        runner(np.zeros((16, 8, 8, 3), np.uint8))
+    assert caught.value.where == str(path)
+    assert "\n" not in caught.value.what
+    assert "16 images at once" in caught.value.hint and "batch size of 1" in caught.value.hint
+    path = written(tmp_path, of_one_image(("n", 3, "h", "w"), (-1, 192)))
+    with pytest.raises(StageError, match="ONNX Runtime cannot run the model") as caught:
+        open_runner("onnx", path, PLAIN, 1)(np.zeros((1, 9, 9, 3), np.uint8))
+    assert "preprocessing" in caught.value.hint and "at once" not in caught.value.hint
+
+
+def test_outputs_that_are_no_rows(tmp_path: Path) -> None:
+    model = classifier(("n", 3, 8, 8))
+    model.graph.node.append(helper.make_node("ReduceMean", ["y"], ["z"], axes=[0]))
+    model.graph.output[0].name = "z"
+    path = written(tmp_path, model)
+    with pytest.raises(StageError, match="gives 5 numbers for 16 images") as caught:
+        open_runner("onnx", path, PLAIN, 1)(np.zeros((16, 8, 8, 3), np.uint8))
+    assert caught.value.where == str(path)
+
+
 def test_no_preprocessing_anywhere(tmp_path: Path) -> None:
     path = written(tmp_path, classifier())
     with pytest.raises(StageError, match="declares no preprocessing"):
@@ -276,6 +312,23 @@ def test_what_the_bundle_says_is_what_is_done(tmp_path: Path) -> None:
     logits = open_runner("synap", path, None, 1)(crops)
     expected = (crops.mean(axis=(1, 2)) - [1.0, 20.0, 127.5]) / 2
     np.testing.assert_allclose(logits[:, :3], expected, rtol=1e-4)
+
+
+def test_pictures_of_another_size_than_a_bundles(tmp_path: Path) -> None:
+    model = classifier(("n", 3, "h", "w")).SerializeToString()
+    path = bundle_of(tmp_path / "m.synap", model)
+    with pytest.raises(StageError, match=r"wants .* \[3, 8, 8\], but .* \[3, 9, 9\]") as caught:
+        open_runner("synap", path, None, 1)(np.zeros((2, 9, 9, 3), np.uint8))
+    assert caught.value.where == str(path)
+
+
+def test_a_bundle_whose_model_is_another_than_it_says(tmp_path: Path) -> None:
+    model = classifier((1, 3, 9, 9)).SerializeToString()
+    path = bundle_of(tmp_path / "m.synap", model)
+    with pytest.raises(StageError, match="ONNX Runtime cannot run the model") as caught:
+        open_runner("synap", path, None, 1)(np.zeros((2, 8, 8, 3), np.uint8))
+    assert caught.value.where == str(path)
+    assert "meta" in caught.value.hint
 
 
 @pytest.mark.parametrize(
