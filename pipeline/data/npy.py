@@ -35,7 +35,7 @@ def open_npy(folder: Path | None) -> "NpyImages":
 
 
 class NpyImages:
-    """Rows of an array. An id is the row's number, content its pixels, row after row."""
+    """Rows of an array. An id is the row's number, content its size and its pixels, row after row."""
 
     name = "npy"
 
@@ -79,16 +79,19 @@ class NpyImages:
         return None
 
     def content(self, id: str) -> bytes:
-        """The row's `H * W * 3` bytes."""
-        content: bytes = self._images[int(id)].tobytes()
+        """`HxW:` and the row's `H * W * 3` bytes: without the size, pictures whose height and width
+        were exchanged by a reshape would have the identity of the right ones."""
+        row = self._images[int(id)]
+        content: bytes = f"{row.shape[0]}x{row.shape[1]}:".encode() + row.tobytes()
         return content
 
     def decode(self, id: str, content: bytes) -> "Image":
         """The picture, RGB."""
         from PIL import Image as pillow
 
-        _, height, width, _ = self._images.shape
-        return pillow.frombytes("RGB", (width, height), content)
+        size, _, pixels = content.partition(b":")
+        height, width = map(int, size.split(b"x"))
+        return pillow.frombytes("RGB", (width, height), pixels)
 
     def image(self, id: str) -> "Image":
         """The picture, RGB."""

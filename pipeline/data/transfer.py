@@ -121,13 +121,13 @@ class Transfer:
             except (OSError, ValueError, http.client.HTTPException) as error:
                 raise self._no_answer(error) from error
             start, total = self._place(answer, have, version)
+            if None not in (total, self.size) and total != self.size:
+                raise self._wrong_size(f"{total} bytes")
             if have and start == 0:
                 progress.note(
                     f"{self.partial.stem}: the server does not resume, or has another version now; "
                     "starting again"
                 )
-            if None not in (total, self.size) and total != self.size:
-                raise self._wrong_size(f"{total} bytes")
             total = self.size if total is None else total
             self._note_version(answer.headers)
             arrived = self._copied(answer, start, total, reached)
@@ -178,6 +178,7 @@ class Transfer:
                     return arrived
                 arrived += len(chunk)
                 if arrived > most:
+                    self.discard()  # what was written of this answer is among it
                     raise self._wrong_size(f"more than {most} bytes")
                 file.write(chunk)
                 reached.at(arrived)
@@ -217,7 +218,6 @@ class Transfer:
         return self.partial.with_name(f"{self.partial.name}.json")
 
     def _wrong_size(self, size: str) -> StageError:
-        self.discard()
         expected = "any file here has" if self.size is None else f"the published {self.size}"
         return self._failed(f"the server sends {size}, and not {expected}; it is another file")
 
@@ -236,11 +236,12 @@ class Transfer:
         return _Dropped(_reason(cause))
 
     def _failed(self, reason: str) -> StageError:
+        kept = "; what has arrived is kept" if self._have() else ""
+        by_hand = f". Or {self.by_hand}" if self.by_hand else ""
         return StageError(
             f"the download failed: {reason}",
             where=self.url,
-            hint="check the network and the proxy (https_proxy, no_proxy) and run again; what has "
-            "arrived is kept" + (f". Or {self.by_hand}" if self.by_hand else ""),
+            hint=f"check the network and the proxy (https_proxy, no_proxy) and run again{kept}{by_hand}",
         )
 
 

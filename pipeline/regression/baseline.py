@@ -5,9 +5,11 @@ of it can be read in a review. A recipe's targets share the file.
 """
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Literal, Self
 
+from filelock import FileLock
 from pydantic import ConfigDict, Field
 
 from pipeline.artifact import write_text
@@ -32,6 +34,9 @@ BASELINE_SCHEMA = 1
 FOLDER = Path("configs/baselines")
 NO_TARGET = "none"
 """The key of runs that stopped before there was a target."""
+LOCK = "synap-pipeline-baselines.lock"
+LONGEST_WAIT = 60.0
+"""Seconds for another `--accept` to end, which takes milliseconds."""
 NOT_HELD = ("weights",)
 """Not compared: how long weights take is up to a network, and the float model is `export`."""
 
@@ -170,26 +175,36 @@ def accept(report: Report, path: Path, *, even_failed: bool = False) -> Baseline
     Raises NotAcceptedError for a run whose own verdict is FAIL or SKIPPED, unless `even_failed`.
     Raises UsageError for a file that is another recipe's, and StageError for one that is damaged:
     neither is overwritten. A run that came to no end, or measured no float model, is a UsageError, too: it
-    is nothing to hold others to.
+    is nothing to hold others to. Of two at once the second waits, so that neither's target is lost.
     """
     mark = mark_of(report)
     _require_acceptable(report, mark)
     if not even_failed:
         _require_held(report)
-    targets: dict[str, TargetMark] = {}
-    if path.exists():
-        before = read_baseline(path)
-        if before.recipe != report.recipe:
-            raise UsageError(
-                f"is the baseline of {before.recipe}, and the report is of {report.recipe}",
-                where=str(path),
-                hint=f"leave out --baseline for {baseline_path(report)}, or name another file",
-            )
-        targets = dict(before.targets)
-    baseline = Baseline(recipe=report.recipe, targets={**targets, target_key(report): mark})
-    with system_errors_explained(f"writing {path}", path.parent):
+    with system_errors_explained(f"writing {path}", path.parent), _alone():
+        targets = _accepted_before(report, path)
+        baseline = Baseline(recipe=report.recipe, targets={**targets, target_key(report): mark})
         write_text(path, baseline_text(baseline))
     return baseline
+
+
+def _accepted_before(report: Report, path: Path) -> dict[str, TargetMark]:
+    if not path.exists():
+        return {}
+    before = read_baseline(path)
+    if before.recipe != report.recipe:
+        raise UsageError(
+            f"is the baseline of {before.recipe}, and the report is of {report.recipe}",
+            where=str(path),
+            hint=f"leave out --baseline for {baseline_path(report)}, or name another file",
+        )
+    return dict(before.targets)
+
+
+def _alone() -> FileLock:
+    """One lock for all baselines, in the system's temporary folder: it is left behind, which does
+    not do beside files that are committed. Any user may take it, whoever made it."""
+    return FileLock(Path(tempfile.gettempdir()) / LOCK, timeout=LONGEST_WAIT, mode=0o666)
 
 
 def _require_acceptable(report: Report, mark: TargetMark) -> None:

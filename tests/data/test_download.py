@@ -228,6 +228,42 @@ def test_what_arrived_is_kept_when_it_gives_up(cache: Path, server: Any) -> None
     assert server.asked[-1].range == "bytes=1000000-"
 
 
+@pytest.mark.parametrize("portal", [{}, {"ETag": "", "Content_Type": "text/html"}])
+def test_another_file_in_its_place_costs_nothing_that_arrived(
+    cache: Path, server: Any, portal: dict[str, str]
+) -> None:
+    """A captive portal answers 200 with a page of its own."""
+    server.answers = [server.serve(sent=2_000_000), *[server.hang_up()] * 4]
+    with pytest.raises(StageError, match="the download failed"):
+        get(remote(server.url))
+    server.answers = [server.serve(content=b"<html>log in</html>", ranges=False, **portal)]
+    notes = Silent()
+    with pytest.raises(StageError, match="sends 19 bytes, and not the published") as caught:
+        get(remote(server.url), notes)
+    assert "what has arrived is kept" in caught.value.hint
+    assert (cache / "x.bin.partial").read_bytes() == CONTENT[:2_000_000]
+    assert not any("starting again" in note for note in notes.notes)
+    assert get(remote(server.url)).path.read_bytes() == CONTENT
+    assert (server.asked[-1].range, server.asked[-1].if_range) == ("bytes=2000000-", '"1"')
+
+
+def test_a_piece_of_a_file_of_another_length_costs_nothing_either(cache: Path, server: Any) -> None:
+    place = "bytes 1000000-4999999/5000000"
+    server.answers = [server.serve(sent=1_000_000), server.serve(Content_Range=place)]
+    with pytest.raises(StageError, match="sends 5000000 bytes, and not the published"):
+        get(remote(server.url))
+    assert (cache / "x.bin.partial").read_bytes() == CONTENT[:1_000_000]
+
+
+def test_what_is_thrown_away_is_not_said_to_be_kept(cache: Path, server: Any) -> None:
+    """Without a length in its head the answer shows only at its end that it is too long."""
+    server.answers = [server.serve(content=CONTENT + b"x", length=False)]
+    with pytest.raises(StageError, match=f"sends more than {len(CONTENT)} bytes") as caught:
+        get(remote(server.url))
+    assert left(cache) == set()
+    assert "run again" in caught.value.hint and "kept" not in caught.value.hint
+
+
 @pytest.mark.parametrize("code", [401, 403, 404, 410, 400, 501])
 def test_a_refusal_is_not_repeated(cache: Path, server: Any, code: int) -> None:
     server.answers = [server.status(code)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.data.class_names import class_names, own_class_names
-from pipeline.data.dataset import Item
+from pipeline.data.dataset import Item, content_digest
 from pipeline.data.npy import open_npy
 from pipeline.errors import MissingError, StageError
 
@@ -32,7 +32,7 @@ def test_rows_are_images(tmp_path: Path) -> None:
     assert listing == sorted(listing) and dataset.class_count == 4
     for item in listing:
         row = IMAGES[int(item.id)]
-        assert dataset.content(item.id) == row.tobytes()
+        assert dataset.content(item.id) == b"5x6:" + row.tobytes()
         assert (np.asarray(dataset.image(item.id)) == row).all()
     assert dataset.where("03") == f"{tmp_path / 'images.npy'}[3]"
     assert dataset.fingerprint("03") is None and dataset.notes() == ()
@@ -40,8 +40,18 @@ def test_rows_are_images(tmp_path: Path) -> None:
 
 def test_an_array_in_fortran_order_has_the_same_rows(tmp_path: Path) -> None:
     dataset = open_npy(save(tmp_path, np.asfortranarray(IMAGES)))
-    assert dataset.content("07") == IMAGES[7].tobytes()
+    assert dataset.content("07") == b"5x6:" + IMAGES[7].tobytes()
     assert (np.asarray(dataset.image("07")) == IMAGES[7]).all()
+
+
+def test_the_same_bytes_of_another_shape_are_other_images(tmp_path: Path) -> None:
+    """Saved with height and width exchanged, and mended: what was found on the scrambled pictures
+    is not what the right ones give."""
+    scrambled = open_npy(save(tmp_path, IMAGES.reshape(12, 6, 5, 3)))
+    before = content_digest(scrambled.content("03"))
+    mended = open_npy(save(tmp_path))
+    assert content_digest(mended.content("03")) != before
+    assert mended.image("03").size == (6, 5)
 
 
 def test_images_are_mapped_and_not_read(tmp_path: Path) -> None:
@@ -54,7 +64,7 @@ def test_images_are_mapped_and_not_read(tmp_path: Path) -> None:
         file.truncate(file.tell() + count * 64 * 64 * 3)
     np.save(tmp_path / "labels.npy", np.zeros(count, np.uint8))
     dataset = open_npy(tmp_path)
-    assert dataset.content(str(count - 1)) == bytes(64 * 64 * 3)
+    assert dataset.content(str(count - 1)) == b"64x64:" + bytes(64 * 64 * 3)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64, ">u2"])

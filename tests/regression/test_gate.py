@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -60,6 +62,54 @@ def test_what_cannot_be_accepted(desk: Any) -> None:
     with pytest.raises(StageError, match="is not JSON"):
         desk.gate(accept_it=True)
     assert desk.baseline.read_text() == "{", "what is damaged is not overwritten"
+
+
+ACCEPTING = """
+import sys
+from pathlib import Path
+from pipeline.regression import baseline
+from pipeline.regression.report_file import read_report
+
+def held(text, made=baseline.baseline_text):
+    print("about to write", flush=True)
+    sys.stdin.readline()
+    return made(text)
+
+if sys.argv[3] == "hold":
+    baseline.baseline_text = held
+report = read_report(Path(sys.argv[1]))
+print("begins", flush=True)
+baseline.accept(report, Path(sys.argv[2]))
+"""
+
+
+def test_two_at_once_lose_neither(desk: Any) -> None:
+    """One stops between reading and writing, and meanwhile another begins."""
+    desk.baseline.unlink()
+
+    def accepting(target: str, how: str) -> "subprocess.Popen[str]":
+        report = desk.write(lambda report: report.update(target=target))
+        own = report.rename(desk.folder / f"{target}.json")
+        process = subprocess.Popen(
+            [sys.executable, "-c", ACCEPTING, str(own), str(desk.baseline), how],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None and process.stdout.readline() == "begins\n"
+        return process
+
+    first = accepting("sl1680", "hold")
+    assert first.stdout is not None and first.stdout.readline() == "about to write\n"
+    second = accepting("sl1640", "go on")
+    with pytest.raises(subprocess.TimeoutExpired):
+        second.wait(1)
+    first.communicate("\n", timeout=60)
+    second.communicate(timeout=60)
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert sorted(read_baseline(desk.baseline).targets) == ["sl1640", "sl1680"]
+    files = {path.name for path in desk.folder.iterdir()}
+    assert files == {"tiny.json", "sl1680.json", "sl1640.json"}, "nothing to commit is left"
 
 
 @pytest.mark.parametrize("verdict", ["FAIL", "SKIPPED"])
