@@ -22,7 +22,7 @@ CHANGED = (0.005, 0.01, 0.02, 0.05)
 DROPS = (0.0, 0.0025, 0.005)
 SETS, SEED = 40_000, 0
 LOOKS = np.unique(np.geomspace(128, 10_000, 20).round().astype(int))
-RUNS = 2_000
+RUNS = 20_000
 """Simulated evaluations with `LOOKS`, for each truth."""
 
 

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.dependencies import key_fields, known_settings, preprocess_of
+from pipeline.deviation import require_one_deviation
 from pipeline.job import Job
 from pipeline.store import Change, Store
 from pipeline.synap.handover import Handover
@@ -34,7 +35,8 @@ class StagePlan:
 
 
 def plan(job: Job, samples: "SampleSets", handover: Handover, store: Store) -> Iterator[StagePlan]:
-    """For every stage whether it would run, and which fields of its key changed."""
+    """For every stage whether it would run, and which fields of its key changed. Raises UsageError
+    where a run would, as soon as what is in the store shows it."""
     settings = known_settings(job, samples)
     digests: dict[str, str] = {}
     for stage in job.stages:
@@ -63,4 +65,6 @@ def plan(job: Job, samples: "SampleSets", handover: Handover, store: Store) -> I
             digests |= {result: entry.sha256(file) for result, file in stage.gives.items()}
             if settings.preprocess is None:
                 model = entry.path(stage.gives["model"])
-                settings = replace(settings, preprocess=preprocess_of(job.recipe, model))
+                preprocess = preprocess_of(job.recipe, model)
+                require_one_deviation(job.recipe.recipe, job.stages, preprocess)
+                settings = replace(settings, preprocess=preprocess)

@@ -27,7 +27,7 @@ def find_missing(job: Job, handover: Handover, *, has_weights: bool) -> list[Mis
         missing = [*missing, *dataset_missing(name, job.data)]
     if handover.missing is not None and any(stage.per_target for stage in job.stages):
         missing = [*missing, handover.missing]
-    if recipe.device is not None and shutil.which("ssh") is None:
+    if _uses_board(job) and shutil.which("ssh") is None:
         hint = "install it (Debian: apt-get install openssh-client), or leave `device` out"
         missing = [*missing, Missing("the OpenSSH client, which the recipe's device needs", hint)]
     missing = [*missing, *engine_missing(job.engine)]
@@ -35,6 +35,12 @@ def find_missing(job: Job, handover: Handover, *, has_weights: bool) -> list[Mis
     if disk is not None:
         missing = [*missing, disk]
     return missing
+
+
+def _uses_board(job: Job) -> bool:
+    device = job.recipe.recipe.device
+    compiled = any(stage.per_target for stage in job.stages)
+    return compiled and device is not None and device.target in {t.name for t in job.targets}
 
 
 def _disk(folder: Path) -> Missing | None:

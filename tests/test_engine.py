@@ -1,5 +1,7 @@
 """What the results of stages depend on, and what they do not."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,13 +11,15 @@ import pytest
 
 from pipeline.artifact import digest_of_data
 from pipeline.check.result import Check
-from pipeline.dependencies import initial_settings, key_fields
-from pipeline.errors import StageError
+from pipeline.dependencies import initial_settings, key_fields, known_settings
+from pipeline.errors import StageError, UsageError
 from pipeline.evaluation.evaluator import run_on
 from pipeline.job import make_job, resolve
 from pipeline.plan_run import plan as plan_stages
 from pipeline.recipe import Checks, Compile
-from pipeline.stages import REFERENCE, STAGES, check_chain, stages_until
+from pipeline.recipe_file import load_recipe
+from pipeline.sources.model_folder import DESCRIPTION
+from pipeline.stages import REFERENCE, STAGES, chain_of, check_chain, for_delegate, stages_until
 from pipeline.store import Store
 from pipeline.synap.handover import decide_handover
 from pipeline.targets import load_target
@@ -76,6 +80,12 @@ def test_what_changes_the_result_changes_the_key(
 ) -> None:
     before, after = keys(tiny), keys(tiny, override)
     assert {name for name in before if before[name] != after[name]} == changed
+
+
+def test_a_metafile_that_the_toolkit_is_not_given_changes_nothing(tiny: Path) -> None:
+    """It need not even be there."""
+    cpu = "compile.delegate=cpu"
+    assert keys(tiny, cpu) == keys(tiny, cpu, "compile.metafile=nowhere.yaml")
 
 
 def test_a_target_changes_only_its_own_stage(tiny: Path) -> None:
@@ -142,6 +152,14 @@ def test_a_recipe_chooses_its_chain(tiny: Path) -> None:
     assert names("model.source=onnx", "checks={}") == NAMES[1:]
 
 
+def test_falling_back_to_the_cpu_needs_no_tflite(tiny: Path) -> None:
+    falling = chain_of(load_recipe(tiny / "tiny.yaml", ("compile={delegate: npu}",)).recipe)
+    meant = chain_of(load_recipe(tiny / "tiny.yaml", ("compile={delegate: cpu}",)).recipe)
+    assert "tflite" in falling[-1].takes and "tflite" not in meant[-1].takes
+    assert for_delegate(falling, "npu") == falling
+    assert for_delegate(falling, "cpu") == meant
+
+
 def test_paths_in_a_recipe_are_relative_to_it(tiny: Path) -> None:
     folder = Path("some") / "folder"
     assert resolve(None, "w.pth", folder) == folder / "w.pth"
@@ -163,6 +181,31 @@ def test_a_plan_of_a_store_that_holds_nothing(tiny: Path, tmp_path: Path) -> Non
     assert [row.stage for row in rows] == [*shared, "compile sl1640", "compile sl1680"]
     assert str(rows[0]) == "would run: never made before"
     assert all(row.reason.endswith("is not made yet") for row in rows[1:])
+
+
+def test_a_plan_refuses_the_models_own_unequal_deviations_as_a_run_does(
+    tiny: Path, tmp_path: Path
+) -> None:
+    """They are known once the weights are in the store."""
+    own = ("equalize=null", "data.preprocess=null")
+    job = make_job(tiny / "tiny.yaml", "all", None, own, None, None, tmp_path, 1)
+    nothing: Any = SimpleNamespace(evaluation=SimpleNamespace(dataset=None))
+    store = Store(tmp_path, lambda text: None)
+    weights = job.stages[0]
+
+    def build(folder: Path) -> Mapping[str, Any]:
+        described = {
+            "architecture": "test_resnet", "num_classes": 1000, "source": "checkpoint",
+            "origin": {}, "parameters": 1, "preprocess": {"size": 64, "std": [0.2, 0.3, 0.4]},
+        }  # fmt: skip
+        model = folder / weights.gives["model"]
+        model.mkdir()
+        (model / DESCRIPTION).write_text(json.dumps(described))
+        return {}
+
+    store.get(weights.name, key_fields(weights, known_settings(job, nothing), {}, nothing), build)
+    with pytest.raises(UsageError, match="SyNAP knows one deviation for all channels"):
+        list(plan_stages(job, nothing, decide_handover(Compile(delegate="cpu")), store))
 
 
 # Logits of an artifact

@@ -249,6 +249,11 @@ def test_what_is_no_recipe(tmp_path: Path, text: str | bytes, expected: str) -> 
     assert any(line.startswith(expected) for line in said.splitlines()), said
 
 
+@pytest.mark.parametrize("text", ['"\\UFFFFFFFF"', f"%YAML 1.{'1' * 5_000}\n---\nschema: 1"])
+def test_numbers_that_no_yaml_has(tmp_path: Path, text: str) -> None:
+    assert refusal(tmp_path, text).startswith("some.yaml: not YAML: ")
+
+
 @pytest.mark.parametrize("text", ["schema: " + "[" * 50_000, "{a: " * 50_000, "- " * 50_000])
 def test_nesting_without_end(tmp_path: Path, text: str) -> None:
     assert refusal(tmp_path, text) == "some.yaml: nested too deeply"

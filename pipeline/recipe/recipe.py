@@ -106,11 +106,12 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _mixed_types_need_the_toolkit(self) -> Self:
-        if self.quantize.layers and self.compile.delegate == "cpu":
+        for_cpu = "cpu" in (self.compile.delegate, self.compile.if_toolkit_missing)
+        if self.quantize.layers and for_cpu:
             raise ValueError(
                 "quantize.layers: mixes types, which only the SyNAP toolkit can build; the CPU "
-                "delegate has no such form (compile.delegate: npu, or only simulate with "
-                "--until quantize)"
+                "delegate has no such form (compile.delegate: npu, without if_toolkit_missing: cpu; or "
+                "only simulate with --until quantize)"
             )
         return self
 

@@ -42,7 +42,7 @@ def _compose(text: str, place: Place) -> yaml.Node | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise UsageError(f"not YAML: {error.problem}", where=place(mark)) from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # of numbers too long to be read
         raise UsageError(f"not YAML: {error}", where=place(None)) from None
     except RecursionError:
         raise UsageError("nested too deeply", where=place(None)) from None

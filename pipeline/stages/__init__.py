@@ -30,18 +30,17 @@ STAGES: tuple[Stage, ...] = (
 
 def chain_of(recipe: Recipe) -> tuple[Stage, ...]:
     """The chain of a recipe: a float model file starts at what `export` gives, a quantized one at
-    what `lower` gives,
-    `equalize: null` leaves that stage out, and `compile` needs the TFLite only to hand it over."""
+    what `lower` gives, `equalize: null` leaves that stage out, and `compile` needs the TFLite only to
+    hand it over."""
     chain = list(STAGES)
     if recipe.model.source == "quantized-tflite":
         chain = [import_tflite.QUANTIZED, compile_tflite.STAGE]
         check_chain(chain)
         return tuple(chain)
     if recipe.model.source == "quantized-onnx":
-        to_synap = compile.WITHOUT_TFLITE if recipe.compile.delegate == "cpu" else compile.STAGE
-        chain = [import_qdq.EXPORT, import_qdq.QUANTIZE, lower.STAGE, to_synap]
+        chain = [import_qdq.EXPORT, import_qdq.QUANTIZE, lower.STAGE, compile.STAGE]
         check_chain(chain)
-        return tuple(chain)
+        return for_delegate(chain, recipe.compile.delegate)
     first = {"onnx": import_onnx.STAGE, "tflite": import_tflite.FLOAT}.get(recipe.model.source)
     if first is not None:
         chain = [first, *chain[2:]]
@@ -51,10 +50,19 @@ def chain_of(recipe: Recipe) -> tuple[Stage, ...]:
             for stage in chain
             if stage is not equalize.STAGE
         ]
-    if recipe.compile.delegate == "cpu" or recipe.compile.handoff == "onnx":
+    if recipe.compile.handoff == "onnx":
         chain[-1] = compile.WITHOUT_TFLITE
     check_chain(chain)
-    return tuple(chain)
+    return for_delegate(chain, recipe.compile.delegate)
+
+
+def for_delegate(stages: Sequence[Stage], delegate: str) -> tuple[Stage, ...]:
+    """The chain once the delegate is decided: a run that falls back to the CPU needs no TFLite form,
+    because bundles for the CPU hold ONNX."""
+    return tuple(
+        compile.WITHOUT_TFLITE if stage is compile.STAGE and delegate == "cpu" else stage
+        for stage in stages
+    )
 
 
 def stages_until(until: str | None, chain: Sequence[Stage]) -> tuple[Stage, ...]:

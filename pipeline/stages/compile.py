@@ -23,7 +23,7 @@ GIVES = {
 """All of it is published beside the report."""
 
 
-def _options(settings: Settings) -> Mapping[str, Any]:
+def options(settings: Settings) -> Mapping[str, Any]:
     assert settings.target is not None
     assert settings.handover is not None
     handover, recipe = settings.handover, settings.recipe.recipe
@@ -42,9 +42,11 @@ def _options(settings: Settings) -> Mapping[str, Any]:
 
 
 def own_metafile(settings: Settings) -> Path | None:
-    """The user's metafile, where the recipe names one."""
+    """The user's metafile, where the recipe names one and the toolkit is given it."""
+    assert settings.handover is not None
     name = settings.recipe.recipe.compile.metafile
-    return None if name is None else settings.recipe.folder / name
+    for_toolkit = settings.handover.delegate == "npu"
+    return settings.recipe.folder / name if name is not None and for_toolkit else None
 
 
 def _stand_in(settings: Settings) -> str | None:
@@ -108,12 +110,12 @@ def _hand_over(work: Work, form: str, plan: "Plan") -> "Handed":
 
 STAGE = Stage(
     name="compile",
-    version=3,
+    version=4,
     takes=("base", "plan", "qdq", "tflite"),
     gives=GIVES,
     artifact="bundle",
     format="synap",
-    options=_options,
+    options=options,
     make=_make,
     samples=("calibration",),
     tools=("onnx", "onnx_ir", "pillow", "timm"),

@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.data.preprocess import Normalization
 from pipeline.errors import StageError
 from pipeline.stages import compile
-from pipeline.stages.stage import Work
+from pipeline.stages.stage import Settings, Work
 
 NO_CPU_FORM = (
     "a model that comes as quantized TFLite has no CPU bundle: those hold ONNX, and no form of one "
@@ -60,6 +60,16 @@ def _normalization(tflite: Path, given: Normalization) -> Normalization:
     return given if own is None else own.normalization
 
 
+def _options(settings: Settings) -> Mapping[str, Any]:
+    """Such a file says nothing of how pictures are prepared, and the metafile does."""
+    preprocess = settings.model_input.model_dump(mode="json")
+    return {**compile.options(settings), "preprocess": preprocess}
+
+
 STAGE = replace(
-    compile.STAGE, takes=("tflite",), make=_make, tools=("ai-edge-litert", "pillow", "timm")
+    compile.STAGE,
+    takes=("tflite",),
+    make=_make,
+    options=_options,
+    tools=("ai-edge-litert", "pillow", "timm"),
 )

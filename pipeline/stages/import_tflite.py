@@ -16,7 +16,7 @@ from pipeline.stages.stage import Stage, Work
 
 
 def _lift(work: Work) -> Mapping[str, Any]:
-    from pipeline.graph.file import class_count, input_size, save_graph
+    from pipeline.graph.file import input_size, save_graph
     from pipeline.graph.foreign import bring_in
     from pipeline.graph.memory import bounded_memory
     from pipeline.lift.lifting import TENSOR
@@ -33,7 +33,6 @@ def _lift(work: Work) -> Mapping[str, Any]:
         logits = int(came.output.removeprefix(TENSOR))
         saved = work.folder / GRAPH
         difference = prove_same(content, logits, saved, preprocess, work.threads, where)
-    _say_background(work, class_count(graph, where))
     note_import(work, came, graph, where)
     return {
         "file": path.name,
@@ -57,7 +56,6 @@ def _take(work: Work) -> Mapping[str, Any]:
             "hand over the picture's bytes"
         )
     _require_size(model.size, preprocess.size, path)
-    _say_background(work, model.classes)
     for note in model.cautions(preprocess.normalization):
         work.progress.note(f"{path.name}: {note}")
     with atomic_path(work.folder / TFLITE) as temporary:
@@ -105,15 +103,6 @@ def _require_size(found: tuple[int, int], size: int, path: Path) -> None:
             f"its input is {found[0]}x{found[1]}, but data.preprocess gives {size}x{size}",
             where=str(path),
             hint=f"give data.preprocess.size: {found[0]}" if found[0] == found[1] else "",
-        )
-
-
-def _say_background(work: Work, outputs: int) -> None:
-    classes = work.samples.evaluation.dataset.class_count
-    if outputs == classes + 1 and not work.settings.recipe.recipe.model.label_offset:
-        work.progress.note(
-            f"the model has {outputs} outputs for {classes} classes: if the first is a background "
-            "class, give model.label_offset: 1"
         )
 
 

@@ -9,13 +9,13 @@ if TYPE_CHECKING:
 
 
 def note_for_npu(work: Work, graph: "ir.Model") -> list[str]:
-    """The findings in words, for the stage's details. Those that matter are shown where the recipe is
-    for the NPU; every network has convolutions with strides, which cost little."""
+    """The findings in words, for the stage's details. Those that matter are shown, whatever delegate
+    this run is for: the stage's result is kept for others. Every network has convolutions with
+    strides, which cost little."""
     from pipeline.synap.npu_operators import npu_findings
 
     findings = npu_findings(graph.graph)
-    if work.settings.recipe.recipe.compile.delegate == "npu":
-        for finding in findings:
-            if finding.effect != "slower":
-                work.progress.note(str(finding))
+    for finding in findings:
+        if finding.effect != "slower":
+            work.progress.note(str(finding))
     return [str(finding) for finding in findings]

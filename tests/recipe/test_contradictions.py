@@ -174,3 +174,12 @@ def test_sets_that_are_drawn_do_not_overlap(tmp_path: Path) -> None:
     assert line.startswith("data.overlap: does nothing without a manifest")
     manifest = "{dataset: imagenet, manifest: m.txt}"
     assert unused(load(tmp_path, overlap="leave_out", calibration=manifest), "npu", 1000) == []
+
+
+@pytest.mark.parametrize("compile", ["{delegate: cpu}", "{handoff: onnx, if_toolkit_missing: cpu}"])
+def test_mixed_types_have_no_bundle_for_the_cpu(tmp_path: Path, compile: str) -> None:
+    mixed = "quantize: {layers: {conv1: int16}}\n"
+    load(tmp_path, rest=mixed + "compile: {handoff: onnx}")
+    assert "only the SyNAP toolkit can build" in refusal(
+        tmp_path, rest=f"{mixed}compile: {compile}"
+    )

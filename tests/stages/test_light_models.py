@@ -218,6 +218,12 @@ def test_a_run_of_the_command_line(lab: Any, tiny: Path, tmp_path: Path) -> None
     assert "no place in TFLite for 2 x LRN (first lrn1" in checks["lower"]["reason"]
     assert checks["quantize"]["sqnr_db"] > 14
     assert checks["compile"]["evidence"] == "measured"
+    # Without a toolkit, falling back to such a bundle needs no TFLite either.
+    falling = "compile={delegate: npu, toolkit: native, if_toolkit_missing: cpu}"
+    words = ("--target", "sl1680", "--set", falling)
+    again = lab.pipeline_run(tmp_path / "mine.yaml", tmp_path / "artifacts", *words)
+    assert again.code == 0, again.err
+    assert again.json["compile"]["fallback"]
 
 
 def test_a_network_of_2017(tmp_path: Path) -> None:
