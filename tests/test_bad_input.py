@@ -213,12 +213,12 @@ def test_a_model_that_gives_no_numbers(made: Any, tmp_path: Path) -> None:
         tensors[name] *= 1e30
     save_file(tensors, tmp_path / "w.safetensors")
     done = made.run("--weights", tmp_path / "w.safetensors", "--until", "export")
-    assert (done.code, "unexpected" in done.err) == (1, False), done.err
+    assert (done.code, "unexpected" in done.err) == (3, False), done.err
+    assert "gives logits that are not finite" in said(done)
     report = made.report("until-export")
-    assert report["verdict"] == "FAIL"
-    export = report["stages"][1]["check"]
-    assert (export["top1"], export["agreement"], export["max_logit_error"]) == (0, 0, None)
-    assert "largest logit error nan" in export["reason"]
+    assert report["verdict"] == "FAIL" and "not finite" in report["failure"]
+    assert [stage["name"] for stage in report["stages"]] == ["weights"]
+    assert report["stages"][0]["check"]["top1"] == 0
 
 
 def test_a_place_for_results_that_is_a_file(made: Any, tmp_path: Path) -> None:

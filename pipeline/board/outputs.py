@@ -37,7 +37,7 @@ def board_of(device: Device, folder: Path) -> Board:
         identity=identity,
         command=device.command,
         folder=device.folder,
-        config=None if device.ssh_config is None else folder / device.ssh_config,
+        config=None if device.ssh_config is None else folder / Path(device.ssh_config).expanduser(),
         timeout=device.timeout,
     )
 

@@ -68,7 +68,11 @@ def require_same(
     from pipeline.graph.session import session_of
 
     if not np.isfinite(expected).all():
-        raise StageError("gives logits that are not finite, as it came", where=where)
+        raise StageError(
+            "gives logits that are not finite, as it came",
+            where=where,
+            hint="its weights overflow or are damaged: run it where it was trained",
+        )
     session = session_of(graph, threads, where=where)
     images = preprocess_in(graph, where).normalization.apply(crops)
     single = np.concatenate([_run(session, images[i : i + 1], where) for i in range(len(images))])

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from pipeline.recipe.section import Count, Section
 
@@ -57,7 +57,7 @@ class Device(Section):
 
     host: Annotated[str, Field(min_length=1)]
     """Name, alias of the ssh configuration, or address."""
-    target: Annotated[str, Field(min_length=1)]
+    target: Annotated[str, StringConstraints(min_length=1, to_lower=True)]
     """Which chip it has; other targets' models are not run on it."""
     port: Annotated[int, Field(ge=1, le=65535)] = 22
     """Of its SSH server."""

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.board.board import Board
+from pipeline.board.outputs import board_of
 from pipeline.errors import UsageError
+from pipeline.recipe import Device
 
 NASTY = ("", "-oProxyCommand=touch x", "a b", "a;b", "$(x)", "`x`", "a\nb", "a'b", "../x", "a\0b")
 
@@ -95,3 +97,11 @@ def test_what_a_user_types() -> None:
     assert str(Board("board", port=2222, user="me")) == "me@board:2222"
     board = Board("board", port=2222, identity=Path("my key"), config=Path("c"))
     assert board.by_hand() == "ssh -F c -i 'my key' -p 2222 root@board"
+
+
+def test_the_words_of_a_recipe() -> None:
+    """A chip in any case, and a home folder where ssh would not look for one."""
+    device = Device(host="board", target="SL1680", ssh_config="~/b", identity="~/k", port=22)
+    assert device.target == "sl1680"
+    board = board_of(device, Path("recipes"))
+    assert (board.config, board.identity) == (Path.home() / "b", Path.home() / "k")
