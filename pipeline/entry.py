@@ -73,7 +73,10 @@ def _leave_interrupted(debug: bool) -> NoReturn:
 
 def _fail(text: str, code: int, debug: bool) -> NoReturn:
     """Say what happened, behind its traceback if that is wanted, and leave."""
+    from pipeline.inspect.printable import printable_lines  # takes longer than --help may
+
     if debug:
         traceback.print_exc()
-    typer.echo(f"error: {text}", err=True)
+    # It may name files, and their names may hold escape sequences.
+    typer.echo(f"error: {printable_lines(text, len(text))}", err=True)
     sys.exit(code)

@@ -1,5 +1,6 @@
 """Find everything a run needs and does not have, before the first long computation."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -44,7 +45,8 @@ def _uses_board(job: Job) -> bool:
 
 
 def _disk(folder: Path) -> Missing | None:
-    while not folder.exists():
+    # Not Path.exists, which raises where a folder above may not be entered.
+    while not os.path.exists(folder):
         folder = folder.parent
     free = shutil.disk_usage(folder).free
     if free >= DISK_BYTES:

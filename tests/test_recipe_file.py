@@ -224,6 +224,13 @@ def test_options_for_the_wrong_source(tmp_path: Path) -> None:
         ("schema: 1\nmodel: 2001-99-99\n", "some.yaml:2: not plain YAML: "),
         ("schema: 1\nmodel: 0x_\n", "some.yaml:2: not plain YAML: "),
         (f"schema: 1\nmodel: {'9' * 5000}\n", "some.yaml:2: not plain YAML: "),
+        (
+            "schema: 1\nmodel: !!binary aGk=\n",
+            "some.yaml:2: not plain YAML: tag:yaml.org,2002:binary",
+        ),
+        ("schema: 1\nmodel: !!map x\n", "some.yaml:2: not plain YAML: tag:yaml.org,2002:map"),
+        ('schema: 1\nmodel: "\\ud800"\n', r"some.yaml:2: '\ud800' is no character but half of one"),
+        ('schema: 1\nmodel:\n  "a\\udfff": 1\n', r"some.yaml:3: '\udfff' is no character"),
         ("schema: 1\n[1, 2]: 3\n", "some.yaml:2: a key has to be a word"),
         ("schema: 1\n{a: 1}: 3\n", "some.yaml:2: a key has to be a word"),
         ("schema: 1\n2001-01-01: 3\n", "some.yaml:2: 2001-01-01: unknown key"),

@@ -7,7 +7,7 @@ that folder (`class_list.py`), or else are the sorted names of the class folders
 from collections import Counter
 from pathlib import Path
 
-from pipeline.data.class_list import LIST_FILES, labels_of_names, read_class_list
+from pipeline.data.class_list import LIST_FILES, labels_of_names, read_class_list, unfit
 from pipeline.data.dataset import Item
 from pipeline.data.image_files import SHOWN, ImageFiles, missing, require_folder, shown_counts
 from pipeline.errors import StageError
@@ -88,6 +88,13 @@ class ClassFolders(ImageFiles):
             f"write a {LIST_FILES[0]} beside the folders, one class a line in the order of the "
             "model's outputs"
         )
+        for name in names:
+            if (why := unfit(name)) is not None:
+                raise StageError(
+                    f"the class folder {name!a} {why}",
+                    where=str(self.folder),
+                    hint=f"rename the folder, or {write_list}",
+                )
         if names and {name.lower() for name in names} <= _SPLITS:
             raise StageError(
                 f"{', '.join(names)} look like parts of a dataset, not like classes",

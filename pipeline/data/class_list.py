@@ -5,6 +5,7 @@ model's output. `info.json`: `{"labels": ["…", …]}`, as SyNAP's runtime read
 """
 
 import json
+import unicodedata
 from pathlib import Path
 
 from pipeline.data.image_files import SHOWN
@@ -68,6 +69,19 @@ def labels_of_names(
     return labels
 
 
+def unfit(name: str) -> str | None:
+    """Why label files cannot hold this name of a class; None where they can.
+
+    A line break would make two lines of it and shift every later class.
+    """
+    # Among the control characters tabs alone are harmless, between a synset and its words, say.
+    if any(unicodedata.category(letter) == "Cc" for letter in name.replace("\t", " ")):
+        return "has a control character, such as a line break, in its name"
+    if any(unicodedata.category(letter) == "Cs" for letter in name):
+        return "has a name that UTF-8 cannot write"
+    return None
+
+
 def _classes(path: Path) -> tuple[str, ...]:
     try:
         text = path.read_bytes().removeprefix(b"\xef\xbb\xbf").decode("utf-8")
@@ -88,6 +102,13 @@ def _classes(path: Path) -> tuple[str, ...]:
             where=str(path),
             hint="every line is a class, and its number is the label; fill or remove empty lines",
         )
+    for place, name in enumerate(classes):
+        if (why := unfit(name)) is not None:
+            raise StageError(
+                f"class {place} (counted from 0) {why}: {name!a}",
+                where=str(path),
+                hint="write its name as plain text in one line",
+            )
     return classes
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pipeline.data.dataset import BrokenImage, Fingerprint
 from pipeline.data.decode import decode_image
 from pipeline.errors import Missing, MissingError, StageError
+from pipeline.inspect.printable import printable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -94,7 +95,8 @@ class ImageFiles:
     def files(self) -> Iterator[tuple[str, str]]:
         """Folder (below the root, empty or ending in `/`) and name of all images, in no order.
 
-        Raises StageError for a folder that cannot be read.
+        Raises StageError for a folder that cannot be read, and for an image whose path below the
+        root is not UTF-8: manifests, reports and label files could not hold it.
         """
         start: tuple[str, frozenset[tuple[int, int]]] = ("", frozenset())
         pending = [start]
@@ -113,6 +115,7 @@ class ImageFiles:
                         if _is_folder(entry):
                             pending.append((f"{below}{entry.name}/", above | {here}))
                         elif entry.name.lower().endswith(ENDINGS):
+                            self._require_utf8(below, entry.name)
                             yield below, entry.name
             except OSError as error:
                 raise StageError(
@@ -120,6 +123,17 @@ class ImageFiles:
                     where=self.where(below),
                     hint="make it readable, or take it out of the folder of images",
                 ) from error
+
+    def _require_utf8(self, below: str, name: str) -> None:
+        try:
+            f"{below}{name}".encode()
+        except UnicodeEncodeError as error:
+            where = self.where(f"{below}{name}")
+            raise StageError(
+                "its name is not UTF-8",
+                where=printable(where, len(where)),
+                hint="rename the file, or the folder whose name it is (`convmv` does many at once)",
+            ) from error
 
     def what_is_there(self) -> str:
         """For an error about a folder without known classes: a few of the names in it."""

@@ -7,11 +7,12 @@ Rules:
     Identity nodes.
  3. Dropout is gone, batch norms are folded into the convolution before them or, where there is
     none, are a Mul and an Add.
- 4. The batch size is free; handing over fixes it to 1 (`fix_batch`).
- 5. Every node has a short unique name of letters and digits, a node's first output has the
+ 4. A Gemm has no alpha and beta, and images in its rows.
+ 5. The batch size is free; handing over fixes it to 1 (`fix_batch`).
+ 6. Every node has a short unique name of letters and digits, a node's first output has the
     node's name, and an initializer is named after its consumer: the SyNAP toolkit matches layer
     names after the first `_`, so names have none.
- 6. The exporter's own names stay readable as the nodes' doc strings.
+ 7. The exporter's own names stay readable as the nodes' doc strings.
 """
 
 from typing import TYPE_CHECKING
@@ -32,12 +33,14 @@ def canonicalize(model: "ir.Model") -> None:
     import onnx_ir.passes.common as passes
 
     from pipeline.graph.batch_norm import fold_batch_norms
+    from pipeline.graph.gemm import fold_gemm_factors
 
     passes.ShapeInferencePass()(model)  # of models that come without the shapes in between
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     remove_dropout(model.graph)
     passes.IdentityEliminationPass()(model)
     fold_batch_norms(model.graph)
+    fold_gemm_factors(model.graph)
     passes.RemoveUnusedNodesPass()(model)
     passes.TopologicalSortPass()(model)
     _free_batch(model.graph)

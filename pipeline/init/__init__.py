@@ -45,7 +45,7 @@ def init(
     a model or images that no run could take, in the words of a run.
     """
     from pipeline.artifact import write_text
-    from pipeline.init.images import images_for, open_images
+    from pipeline.init.images import fitting, images_for, open_images
     from pipeline.init.look import look
     from pipeline.init.render import render_recipe
     from pipeline.system_errors import system_errors_explained
@@ -56,6 +56,8 @@ def init(
         data = _images_folder(ask)
     opened = None if data is None else open_images(data)
     known = look(model, arch, ask)
+    if opened is not None:
+        opened = fitting(opened, known.outputs)
     found = Findings(known, images_for(opened, quantized=known.quantized is not None))
     _require_source(found, model)
     text = render_recipe(found, model, path)

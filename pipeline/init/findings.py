@@ -12,6 +12,9 @@ SourceWord = Literal[
 ]
 """Words of `model.source`; which of them this version knows, the recipe's schema says."""
 
+BACKGROUND_CLASSES = 1001
+"""Outputs of TensorFlow's ImageNet models, whose first is a background class."""
+
 
 @dataclass(frozen=True)
 class View:
@@ -92,8 +95,28 @@ class Findings:
 
     @property
     def label_offset(self) -> int:
-        """1 where the model has a background class before those of the images."""
-        return int(self.model.outputs == self.images.classes + 1)
+        """1 where the model certainly has a background class before those of the images.
+
+        One output more than classes is no proof of one: the images may as well lack a class, and a
+        wrong 1 would move every label.
+        """
+        certain = self.background_is_named or self.model.outputs == BACKGROUND_CLASSES
+        return int(self.one_output_more and certain)
+
+    @property
+    def one_output_more(self) -> bool:
+        """Whether the model has one output more than the images have classes."""
+        return self.model.outputs == self.images.classes + 1
+
+    @property
+    def background_is_named(self) -> bool:
+        """Whether the first of the file's class names is a background."""
+        return (self.model.first_class or "").lower() == "background"
+
+    @property
+    def other_classes(self) -> bool:
+        """Whether the model's outputs are not one for each class of the images."""
+        return self.model.outputs - self.label_offset != self.images.classes
 
     @property
     def judged_alone(self) -> bool:

@@ -1,7 +1,7 @@
 """Which dataset a folder is, how many images each set takes of it, and what they can show."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,25 @@ def open_images(folder: Path) -> Opened:
     classes are in doubt.
     """
     return Opened(folder, *_dataset(folder))
+
+
+def fitting(opened: Opened, outputs: int) -> Opened:
+    """Synset folders as classes of their own, where a model has an output for each of them (and maybe
+    one for a background) but none for the last of their numbers among ImageNet's 1000: it was
+    trained on such a subset. Any other images are as they were opened."""
+    from pipeline.data.class_folders import open_folder
+
+    if opened.name != "imagenet":
+        return opened
+    if max(item.label for item in opened.dataset.listing()) < outputs:
+        return opened
+    try:
+        folders = open_folder(opened.folder)
+    except (MissingError, StageError):  # no class folders right below; what is there stays ImageNet
+        return opened
+    if folders.class_count not in (outputs, outputs - 1):
+        return opened
+    return replace(opened, name="folder", dataset=folders)
 
 
 def images_for(opened: Opened | None, *, quantized: bool) -> Images:

@@ -17,10 +17,25 @@ def summary(written: "Written", *, toolkit: bool) -> list[str]:
         lines.append(f"already quantized: {model.quantized}")
     if model.view.guessed:
         lines.append(f"to be checked, because guessed: {', '.join(model.view.guessed)}")
+    if found.other_classes:
+        lines.append(_other_classes(found))
     lines += [f"slow on the NPU: {finding}" for finding in model.npu]
     if found.nothing_demanded:
         lines.append(f"nothing is demanded yet: set checks.{found.first_check}.min_top1")
     return [*lines, f"next: {_next(written, toolkit)}"]
+
+
+def _other_classes(found: "Findings") -> str:
+    """That outputs and classes do not go together, and what a run makes of it."""
+    images = found.images
+    said = f"to be checked: {found.model.outputs} outputs, but "
+    if images.folder is None:
+        return f"{said}ImageNet has {images.classes} classes; other images will be needed"
+    said += f"the images are of {images.classes} classes"
+    if found.unfit_labels:
+        return f"{said}, and a run stops at class {images.last_label}"
+    offset = "; model.label_offset may have to be 1" if found.one_output_more else ""
+    return f"{said}: class 0 is scored as output 0{offset}"
 
 
 def toolkit_is_here() -> bool:

@@ -5,7 +5,7 @@ from typing import TypeVar, get_args
 
 from pipeline.data.preprocess import Normalization, Preprocess
 from pipeline.init.ask import Ask, number, one_of
-from pipeline.init.findings import View
+from pipeline.init.findings import BACKGROUND_CLASSES, View
 
 IMAGENET = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 NORMALIZATIONS: Mapping[str, Normalization] = {
@@ -24,8 +24,6 @@ INTERPOLATION, CROP = "bilinear", 0.875
 """What torchvision and TensorFlow's published models were evaluated with."""
 SIZE = 224
 DECLARED = "As the file's own metadata declare it."
-BACKGROUND_CLASSES = 1001
-"""Outputs of TensorFlow's ImageNet models, whose pixels go from -1 to 1."""
 ONE_DEVIATION = (
     "SyNAP knows one deviation for all channels of a model that comes quantized: one that was trained "
     "with ImageNet's three has to be given as a float model."
@@ -52,6 +50,7 @@ def completed(
     if size is None:
         size = guesses("Size of its input", SIZE, number(int, 1, 4096), "size")
     if normalization is None:
+        # TensorFlow's ImageNet models have that many, and pixels from -1 to 1
         word = "half" if one_deviation or outputs == BACKGROUND_CLASSES else "imagenet"
         question = f"How it wants pixels ({MEANINGS}; {LATER})"
         word = guesses(question, word, one_of(NORMALIZATIONS), "mean", "std")

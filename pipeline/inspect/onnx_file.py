@@ -85,6 +85,8 @@ def _grids(graph: OnnxGraph, operator: str, wanted: Callable[[Node], bool]) -> G
         # Without a zero point QuantizeLinear gives uint8, around 0.
         dtype = zero.dtype if zero is not None else source.dtype if source else "uint8"
         points = graph.numbers_of(name) if name else None
+        if points and not all(float(point).is_integer() for point in points):
+            raise Damaged("a zero point is no integer")
         found[(*node.inputs[:3], node.outputs[0])] = Grid(
             dtype,
             tuple(map(float, scale)),

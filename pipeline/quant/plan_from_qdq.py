@@ -81,9 +81,23 @@ def plan_from_qdq(model: "ir.Model", preprocess: Preprocess, where: str) -> tupl
         passes.RemoveUnusedNodesPass()(model)
         preprocess = _take_normalization(model.graph, grids, preprocess)
         restore_activations(model.graph, grids)
+        _require_no_factors(model.graph)
         canonicalize(model)
         set_preprocess(model, preprocess)
         return came, _plan(model, grids, preprocess)
+
+
+def _require_no_factors(graph: "ir.Graph") -> None:
+    """Folded into weights they would take them off their grid."""
+    from pipeline.graph.gemm import has_factors
+
+    for node in graph:
+        if has_factors(node):
+            raise StageError(
+                f"Gemm {node.name or node.outputs[0].name!r} multiplies its quantized weights by an alpha "
+                "or its bias by a beta",
+                hint="multiply them in before quantizing, or give the float model",
+            )
 
 
 def _take_normalization(graph: "ir.Graph", grids: Grids, given: Preprocess) -> Preprocess:

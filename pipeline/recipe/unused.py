@@ -34,6 +34,11 @@ def _of_model(model: Model) -> Iterator[str]:
         yield "model.revision: does nothing, because the weights do not come from the hub"
     if model.num_classes is not None and model.is_file:
         yield "model.num_classes: does nothing, because a model file has the outputs that it has"
+    if model.sha256 is not None and model.source == "digits" and model.weights is None:
+        yield (
+            "model.sha256: does nothing where the model is trained here; it is compared with a weights "
+            "file, which the recipe does not give (--weights FILE does)"
+        )
 
 
 def _of_data(data: Data) -> Iterator[str]:

@@ -4,6 +4,7 @@ Stricter than YAML: keys are the words that were written, a key is given once, a
 make more of a text than a recipe can be.
 """
 
+import datetime
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,8 @@ Place = Callable[[yaml.Mark | None], str]
 LARGEST = 10_000
 """Values of a recipe. None has a hundredth of them, but aliases of aliases can stand for billions."""
 _MERGE = "tag:yaml.org,2002:merge"
+_SCALARS = (str, bool, int, float, datetime.date)
+"""What a word may stand for, besides nothing; dates are words here as well."""
 _COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 
@@ -83,6 +86,7 @@ class _Reader:
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 raise UsageError("a key has to be a word", where=self._place(key.start_mark))
+            self._require_characters(key)
             if key.tag == _MERGE:
                 parts = value.value if isinstance(value, yaml.SequenceNode) else [value]
                 for part in reversed(parts):
@@ -104,10 +108,24 @@ class _Reader:
         return above | {id(node)}
 
     def _scalar(self, node: yaml.ScalarNode) -> Any:
+        self._require_characters(node)
         try:
-            return yaml.SafeLoader("").construct_object(node)
+            value = yaml.SafeLoader("").construct_object(node)
         except (yaml.YAMLError, ValueError, OverflowError) as error:
             reason = getattr(error, "problem", None) or error
             raise UsageError(
                 f"not plain YAML: {reason}", where=self._place(node.start_mark)
             ) from None
+        if value is not None and not isinstance(value, _SCALARS):
+            raise UsageError(f"not plain YAML: {node.tag}", where=self._place(node.start_mark))
+        return value
+
+    def _require_characters(self, node: yaml.ScalarNode) -> None:
+        r"""`"\ud800"` is half a character, which no file or terminal can take."""
+        half = next((letter for letter in node.value if "\ud800" <= letter <= "\udfff"), None)
+        if half is not None:
+            raise UsageError(
+                f"{half!a} is no character but half of one",
+                where=self._place(node.start_mark),
+                hint=r"write the character itself, or all of it as one escape like \U0001f600",
+            )

@@ -6,6 +6,7 @@ downloaded, and room on the disk.
 """
 
 import logging
+import os
 import re
 import shutil
 import threading
@@ -173,8 +174,11 @@ def _cached(repository: str, file: str, revision: str | None) -> Path | None:
 
 def _require_room(size: int | None, repository: str) -> None:
     folder = Path(client_settings().HF_HUB_CACHE)
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if size is not None and shutil.disk_usage(there).free < size:
+    # Not Path.exists, which raises where a folder above may not be entered.
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
+    with translated(repository, None):
+        free = shutil.disk_usage(there).free
+    if size is not None and free < size:
         raise no_room(size, str(folder), repository)
 
 

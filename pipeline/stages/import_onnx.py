@@ -79,7 +79,7 @@ def _require_float(model: "ir.Model", where: str) -> None:
 
 STAGE = Stage(
     name="export",
-    version=3,
+    version=4,
     takes=(),
     gives={"graph": GRAPH},
     artifact="graph",

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -119,3 +120,23 @@ def test_the_names_go_into_files_for_a_model_of_as_many_outputs(folder: Path, wr
     # of which there are no images.
     assert class_names("folder", 3, own_class_names(dataset)) is None
     assert class_names("folder", 2) is None
+
+
+@pytest.mark.parametrize("id", [b"cats/caf\xe9.jpg", b"caf\xe9/a.jpg"])
+def test_a_name_that_is_not_utf8_is_refused_before_it_is_written(
+    folder: Path, write: Write, id: bytes
+) -> None:
+    write("dogs/b.jpg", 1)
+    write(os.fsdecode(id), 2)
+    with pytest.raises(StageError, match="its name is not UTF-8") as caught:
+        open_folder(folder)
+    assert caught.value.where == f"{folder}/{os.fsdecode(id)}".replace("\udce9", "\\udce9")
+    assert "rename" in caught.value.hint
+    str(caught.value).encode()
+
+
+def test_a_class_folder_whose_name_is_two_lines(folder: Path, write: Write) -> None:
+    write("cat/a.png", 1)
+    write("do\ng/b.png", 2)
+    with pytest.raises(StageError, match=r"the class folder 'do\\ng' has a control character"):
+        open_folder(folder)

@@ -81,3 +81,26 @@ def test_a_folder_of_two_lines_and_a_line_of_two_folders() -> None:
         labels_of_names(["crane"], LINES, ("crane bird", "crane machine"))
     with pytest.raises(StageError, match="are both class 0"):
         labels_of_names(["crane", "crane bird"], LINES, ("crane bird",))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("info.json", r'{"labels": ["a", "\ud800"]}', r"class 1 .* UTF-8 cannot write: '\\ud800'"),
+        ("info.json", r'{"labels": ["a\nb", "c"]}', r"class 0 .* control character.*: 'a\\nb'"),
+        ("labels.txt", "a\nb\x1b[2J\n", r"class 1 .* control character.*: 'b\\x1b\[2J'"),
+        ("labels.txt", "a\rb\n", r"class 0 .* control character.*: 'a\\rb'"),
+    ],
+)
+def test_a_name_that_a_label_file_cannot_hold(
+    tmp_path: Path, name: str, content: str, said: str
+) -> None:
+    (tmp_path / name).write_bytes(content.encode())
+    with pytest.raises(StageError, match=said) as caught:
+        read_class_list(tmp_path)
+    assert caught.value.where == str(tmp_path / name)
+
+
+def test_a_tab_may_stand_between_words(tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("n01\ttench\n")
+    assert read_class_list(tmp_path) == (tmp_path / "labels.txt", ("n01\ttench",))

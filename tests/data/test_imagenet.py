@@ -245,3 +245,10 @@ def test_order_is_that_of_ids_not_of_the_disk(folder: Path, write: Write) -> Non
         write(f"{TENCH}/{place}.png", int(place))
     ids = [item.id for item in Imagenet(folder).listing()]
     assert ids == sorted(ids) and len(ids) == 40
+
+
+def test_a_name_that_is_not_utf8(folder: Path, write: Write) -> None:
+    write(f"{TENCH}/caf\udce9.jpg", 1)
+    with pytest.raises(StageError, match="its name is not UTF-8") as caught:
+        open_imagenet(folder)
+    assert caught.value.where.endswith(f"{TENCH}/caf\\udce9.jpg")

@@ -19,7 +19,7 @@ from pipeline.data.subset import (
     write_manifest,
 )
 from pipeline.data.timm_lists import single_real_labels
-from pipeline.errors import MissingError, UsageError
+from pipeline.errors import MissingError, StageError, UsageError
 from pipeline.progress import Silent
 
 Write = Callable[[str, bytes | int], Path]
@@ -206,3 +206,9 @@ def test_what_cannot_be_asked_for(tmp_path: Path) -> None:
     with pytest.raises(MissingError):
         make_subset(tmp_path / "m", "folder", None, 1, 0, tmp_path, Silent())
     assert not (tmp_path / "m").exists()
+
+
+def test_a_name_that_is_not_utf8(uneven: Path, write: Write, tmp_path: Path) -> None:
+    write("cat/caf\udce9.jpg", 99)
+    with pytest.raises(StageError, match="its name is not UTF-8"):
+        make_subset(tmp_path / "m.txt", "folder", uneven, 2, 0, tmp_path, Silent())

@@ -446,3 +446,41 @@ def test_a_model_that_was_exported_with_a_fixed_batch_size_gets_a_free_one() -> 
     made = loaded(proto)
     canonicalize(made)
     assert results(ir.to_proto(made), random_array(7, 4, 6, 6)).shape == (7, 4, 6, 6)
+
+
+# Gemm
+
+
+@pytest.mark.parametrize(("alpha", "beta"), [(0.5, 1.0), (1.0, 2.0), (0.25, -3.0)])
+def test_the_factors_of_a_gemm_are_in_its_weights(alpha: float, beta: float) -> None:
+    random = np.random.default_rng(0)
+    weights = {"w": random.normal(size=(4, 3)), "b": random.normal(size=3)}
+    model = model_of(
+        [node("Flatten", "x", "f"), node("Gemm", "f w b", "y", "fc", alpha=alpha, beta=beta)],
+        {name: array.astype(np.float32) for name, array in weights.items()},
+        (2, 3),
+        shape=(2, 4, 1, 1),
+    )
+    image = random.normal(size=(2, 4, 1, 1)).astype(np.float32)
+    graph = loaded(model)
+    canonicalize(graph)
+    gemm = next(item for item in graph.graph if item.op_type == "Gemm")
+    assert not {"alpha", "beta"} & set(gemm.attributes)
+    made = results(ir.to_proto(graph), image)
+    np.testing.assert_allclose(made, results(model, image), rtol=1e-5, atol=1e-6)
+
+
+def test_a_gemm_that_cannot_be_a_layer() -> None:
+    weights = {"w": np.zeros((2, 3), np.float32)}
+    across = model_of(
+        [node("Flatten", "x", "f"), node("Gemm", "f w", "y", "fc", transA=1)],
+        weights, (4, 3), shape=(2, 4, 1, 1),
+    )  # fmt: skip
+    with pytest.raises(StageError, match="Gemm 'fc' reads its input transposed"):
+        canonicalize(loaded(across))
+    computed = model_of(
+        [node("Flatten", "x", "f"), node("Gemm", "f w f", "y", "fc", beta=2.0)],
+        {"w": np.zeros((4, 4), np.float32)}, (2, 4), shape=(2, 4, 1, 1),
+    )  # fmt: skip
+    with pytest.raises(StageError, match="which is computed, by 2"):
+        canonicalize(loaded(computed))

@@ -16,7 +16,7 @@ from pipeline.data.draw import stratified
 from pipeline.data.samples import Sample
 from pipeline.errors import MissingError, UsageError
 from pipeline.init.findings import Images
-from pipeline.init.images import LIMITS, images_for, open_images, uneven_after
+from pipeline.init.images import LIMITS, fitting, images_for, open_images, uneven_after
 
 
 def photos(folder: Path, classes: dict[str, int]) -> Path:
@@ -55,6 +55,36 @@ def test_photos_of_any_classes(tmp_path: Path) -> None:
     assert "may have no image left" in images.uneven[0]
     even = looked(photos(tmp_path / "even", {"cats": 40, "dogs": 40}))
     assert even.uneven == ()
+
+
+SUBSET = {"n01440764": 10, "n02102040": 10, "n03888257": 10}
+"""Some of Imagenette's synsets, of ImageNet's classes 0 to 701."""
+
+
+@pytest.mark.parametrize(
+    ("outputs", "dataset"),
+    [(3, "folder"), (4, "folder"), (2, "imagenet"), (5, "imagenet"), (702, "imagenet"),
+     (1000, "imagenet"), (1001, "imagenet")],
+)  # fmt: skip
+def test_a_subset_of_imagenet_is_classes_of_its_own_for_a_model_of_them(
+    tmp_path: Path, outputs: int, dataset: str
+) -> None:
+    opened = fitting(open_images(photos(tmp_path / "val", SUBSET)), outputs)
+    images = images_for(opened, quantized=False)
+    assert images.dataset == dataset
+    assert (images.classes, images.last_label) == ((3, 2) if dataset == "folder" else (1000, 701))
+
+
+def test_synsets_further_down_stay_imagenet(tmp_path: Path) -> None:
+    """Their classes would be `train` and `val`."""
+    photos(tmp_path / "train", SUBSET)
+    photos(tmp_path / "val", SUBSET)
+    assert fitting(open_images(tmp_path), 3).name == "imagenet"
+
+
+def test_other_images_stay_what_they_are(tmp_path: Path) -> None:
+    opened = open_images(photos(tmp_path / "photos", {"cats": 40, "dogs": 40}))
+    assert fitting(opened, 1) is opened
 
 
 def test_arrays(tmp_path: Path) -> None:

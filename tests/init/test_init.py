@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import typer
+from PIL import Image
 from typer.testing import CliRunner
 
 from pipeline.commands.init import init as command
@@ -113,6 +114,67 @@ def test_a_recipe_without_thresholds_is_said_to_demand_nothing(models: Any, tmp_
     assert "nothing is demanded yet: set checks.lower.min_top1" in said
     checks = load_recipe(out).recipe.checks
     assert not any(part.required for part in (checks.lower, checks.compile))
+
+
+def folders_of_photos(folder: Path, names: list[str]) -> Path:
+    """Twenty small pictures in a folder for each name."""
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        for index in range(20):
+            Image.new("RGB", (2, 2), (index, 0, 0)).save(folder / name / f"{index}.png")
+    return folder
+
+
+def test_a_model_of_a_part_of_imagenet_is_given_its_own_classes(
+    models: Any, tmp_path: Path
+) -> None:
+    folder = folders_of_photos(tmp_path / "val", ["n01440764", "n02102040", "n03888257"])
+    file, out = models.classifier(tmp_path / "net.onnx", classes=3), tmp_path / "r.yaml"
+    written = init(str(file), out=out, data=folder)
+    assert load_recipe(out).recipe.data.evaluation.dataset == "folder"
+    assert "a run stops" not in out.read_text()
+    assert not written.findings.unfit_labels and not written.findings.other_classes
+    above = init(str(file), out=out, data=tmp_path, force=True)
+    assert load_recipe(out).recipe.data.evaluation.dataset == "imagenet"
+    assert "right above the folders of its classes" in " ".join(
+        out.read_text().replace("#", "").split()
+    )
+    assert summary(above, toolkit=True)[1:3] == [
+        "to be checked, because guessed: mean, std, interpolation, crop",
+        "to be checked: 3 outputs, but the images are of 1000 classes, and a run stops at class 701",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "said"),
+    [
+        (2, []),
+        (3, ["to be checked: 3 outputs, but the images are of 2 classes: class 0 is scored as output "
+             "0; model.label_offset may have to be 1"]),
+        (9, ["to be checked: 9 outputs, but the images are of 2 classes: class 0 is scored as output "
+             "0"]),
+    ],
+)  # fmt: skip
+def test_a_model_of_other_classes_than_the_images_is_said(
+    models: Any, tmp_path: Path, outputs: int, said: list[str]
+) -> None:
+    folder = folders_of_photos(tmp_path / "cd", ["cats", "dogs"])
+    file, out = models.classifier(tmp_path / "net.onnx", classes=outputs), tmp_path / "r.yaml"
+    lines = summary(init(str(file), out=out, data=folder), toolkit=True)
+    assert [line for line in lines if line.startswith("to be checked: ")] == said
+    assert load_recipe(out).recipe.model.label_offset == 0
+
+
+def test_without_images_a_model_of_other_classes_than_imagenet_is_said(
+    models: Any, tmp_path: Path
+) -> None:
+    for outputs, other in ((10, True), (1000, False), (1001, False)):
+        file = models.classifier(tmp_path / "net.onnx", classes=outputs)
+        lines = summary(init(str(file), out=tmp_path / "r.yaml", force=True), toolkit=True)
+        said = (
+            f"to be checked: {outputs} outputs, but ImageNet has 1000 classes; other images will be"
+        )
+        assert any(line.startswith(said) for line in lines) == other
 
 
 def test_the_toolkit_is_looked_for_where_a_run_looks(

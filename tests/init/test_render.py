@@ -85,7 +85,7 @@ def test_every_text_is_a_recipe_that_says_what_was_found(
     out.write_text(render_recipe(Findings(model, images), name, out), encoding="utf-8")
     recipe = load_recipe(out).recipe
     assert (recipe.model.source, recipe.model.name) == (model.source, model.name)
-    assert recipe.model.label_offset == (model.outputs == images.classes + 1)
+    assert recipe.model.label_offset == (model.outputs == 1001 and images.classes == 1000)
     assert recipe.data.preprocess == model.view.preprocess
     for path, said in ((model.file, recipe.model.weights), (images.folder, recipe.data.folder)):
         assert (path is None) == (said is None)
@@ -133,10 +133,38 @@ def test_guesses_and_what_is_slow_stand_in_comments(tmp_path: Path) -> None:
 
 
 def test_a_background_class_that_the_files_names_show_is_no_guess(tmp_path: Path) -> None:
-    for first, guessed in (("Background", False), ("tench", True), (None, True)):
-        text = render_recipe(found(outputs=11, first_class=first), "net", tmp_path / "r.yaml")
-        assert ("Write 0" in text) == guessed and "label_offset: 1" in text
-        assert ("the first of the file's class names is a background" in text) != guessed
+    for first, named in (("Background", True), ("tench", False), (None, False)):
+        model = found(outputs=11, first_class=first)
+        text = render_recipe(model, "net", tmp_path / "r.yaml")
+        assert ("label_offset: 1" in text) == named == (not model.other_classes)
+        assert ("the first of the file's class names is a background" in text) == named
+        assert ("label_offset: 0" in text and "Write 1 if the first output" in text) != named
+
+
+def test_1001_outputs_are_imagenets_and_a_background(tmp_path: Path) -> None:
+    images = Images("imagenet", Path("photos"), 100, 1000, 999, (), 25, 12, False, 0.05, 0.03)
+    model = Findings(found(outputs=1001).model, images)
+    text = render_recipe(model, "net", tmp_path / "r.yaml")
+    assert "label_offset: 1" in text and "Write 0" in text and not model.other_classes
+
+
+@pytest.mark.parametrize("outputs", [10, 11, 1000])
+@pytest.mark.parametrize("dataset", ["folder", "imagenetv2", "npy"])
+def test_outputs_that_are_not_the_classes_are_said(
+    tmp_path: Path, dataset: DatasetName, outputs: int
+) -> None:
+    one = found(outputs=outputs)
+    text = render_recipe(
+        Findings(one.model, replace(one.images, dataset=dataset)), "net", tmp_path / "r.yaml"
+    )
+    flat = " ".join(text.replace("#", "").split())
+    said = (
+        f"The model has {outputs} outputs, and the images are of 10 classes: class 0 is scored as"
+    )
+    assert (said in flat) == (outputs != 10)
+    assert ("a labels.txt beside the folders has to name" in flat) == (
+        dataset == "folder" and outputs != 10
+    )
 
 
 def test_what_the_images_cannot_do_is_said(tmp_path: Path) -> None:

@@ -156,6 +156,25 @@ def test_scales_that_are_no_constants(onnx_bytes: Make) -> None:
     assert contents.quantization.kind == "float"
 
 
+@pytest.mark.parametrize(
+    ("point", "well"), [(np.nan, False), (np.inf, False), (-np.inf, False), (0.5, False), (3, True)]
+)
+def test_a_zero_point_of_floats(onnx_bytes: Make, point: float, well: bool) -> None:
+    def edit(proto: Any) -> None:
+        for name, value in (("step", 0.5), ("zero", point)):
+            proto.graph.initializer.append(numpy_helper.from_array(np.float32(value), name))
+        proto.graph.node.append(
+            helper.make_node("QuantizeLinear", ["input", "step", "zero"], ["q"])
+        )
+
+    content = onnx_bytes(edit)
+    if well:
+        assert described(content).inputs[0].zero_point == (3,)
+        return
+    with pytest.raises(StageError, match=r"m.onnx: is not .*: a zero point is no integer"):
+        described(content)
+
+
 def test_names_do_nothing_to_a_terminal(onnx_bytes: Make) -> None:
     def edit(proto: Any) -> None:
         proto.graph.output[0].name = "\x1b[2J" + "n" * 10_000

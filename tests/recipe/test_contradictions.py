@@ -11,6 +11,7 @@ from pipeline.recipe_file import load_recipe
 
 TIMM = "{source: timm, name: m}"
 ONNX = "{source: onnx, name: m}"
+SHA256 = "a" * 64
 DRAW = "{dataset: imagenet, images: 8}"
 MORE = {
     "calibration": DRAW, "selection": DRAW, "evaluation": DRAW, "preprocess": "{size: 32}",
@@ -144,6 +145,9 @@ def test_a_fixed_number_for_one_run(tmp_path: Path) -> None:
         ("{source: checkpoint, name: m, weights: w, revision: a}", "model.revision: does nothing"),
         ("{source: onnx, name: m, num_classes: 9}", "model.num_classes: does nothing"),
         ("{source: timm, name: m, revision: a, num_classes: 9}", None),
+        (f"{{source: digits, name: m, sha256: {SHA256}}}", "model.sha256: does nothing"),
+        (f"{{source: digits, name: m, sha256: {SHA256}, weights: w}}", None),
+        (f"{{source: timm, name: m, sha256: {SHA256}}}", None),
     ],
 )
 def test_a_field_of_the_model_that_does_nothing(

@@ -1,15 +1,20 @@
 """The real hub client against a real server on loopback."""
 
+import errno
 import hashlib
 import os
+import shutil
 import socket
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from pipeline.sources.hub import _bar_class
+from pipeline.errors import StageError
+from pipeline.sources.hub import _bar_class, _require_room
+from pipeline.sources.hub_errors import client_settings, translated
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REPOSITORY = "timm/tiny.one"
@@ -190,6 +195,40 @@ def test_no_room_on_the_disk(filled: Any, ask: Any) -> None:
         assert answer["error"] == "StageError"
         assert "no room on the disk" in answer["text"] and "HF_HOME" in answer["text"]
     assert transfers(filled) == []
+
+
+def test_a_cache_below_a_folder_that_may_not_be_entered(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = client_settings()
+    with translated(REPOSITORY, None):
+        pass  # what it imports is read while we are still ourselves
+    with tempfile.TemporaryDirectory() as name:
+        outer = Path(name)
+        outer.chmod(0o755)
+        locked = outer / "locked"
+        locked.mkdir()
+        locked.chmod(0)
+        monkeypatch.setattr(settings, "HF_HUB_CACHE", str(locked / "hf" / "hub"))
+        user = os.geteuid()
+        try:
+            if user == 0:
+                os.seteuid(65534)
+            _require_room(1, REPOSITORY)
+            with pytest.raises(StageError, match="no room on the disk"):
+                _require_room(10**18, REPOSITORY)
+        finally:
+            if user == 0:
+                os.seteuid(0)
+            locked.chmod(0o700)
+
+
+def test_a_disk_that_does_not_say_how_full_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(shutil, "disk_usage", refuse)
+    with pytest.raises(StageError, match="Permission denied") as caught:
+        _require_room(1, REPOSITORY)
+    assert "HF_HOME" in caught.value.hint
 
 
 def test_a_name_that_is_no_repository(ask: Any) -> None:
