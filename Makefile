@@ -52,7 +52,7 @@ lint: $(VENV)/.installed-dev  ## ruff and mypy --strict
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
-bench: $(VENV)/.installed  ## Cost of calibration, inference and evaluation, to artifacts/bench.json
+bench: $(VENV)/.installed  ## What things cost, to artifacts/bench.json
 	$(PY) -m benchmarks $(ARGS)
 
 clean:  ## Remove results and the store, not the environment

@@ -65,12 +65,13 @@ def write_results(
             if not result.stages:
                 return None
             report = build_report(job, result, samples, handover)
+            # Whatever cannot be written below is then missing, and not an earlier run's.
+            for name in (REPORT, PAGE, CARD):
+                (folder / name).unlink(missing_ok=True)
             bundle = _publish(result, folder)
             write_text(folder / REPORT, json.dumps(report, indent=1, allow_nan=False) + "\n")
             page = write_report(job, result, report, samples, store, terminal, folder)
-            if bundle is None:
-                (folder / CARD).unlink(missing_ok=True)
-            else:
+            if bundle is not None:
                 write_card(folder, job.threads, store)
             return Written(report, page, bundle)
     except PipelineError as error:

@@ -132,15 +132,20 @@ def _run(
 ) -> "NDArray[np.float32]":
     """Outputs `[classes]` for the picture, which has the model's own size."""
     import numpy as np
-    from PIL import Image, UnidentifiedImageError
 
+    from pipeline.data.dataset import BrokenImage
+    from pipeline.data.decode import decode_image
     from pipeline.runners import open_runner
 
     try:
-        with Image.open(picture) as image:
-            crop = np.asarray(image.convert("RGB"), np.uint8)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        image = decode_image(picture.read_bytes(), str(picture))
+    except BrokenImage as error:
+        # Its hint is about images of a dataset, which this is not.
+        hint = "run the recipe again, which puts it back"
+        raise StageError(error.reason, where=str(picture), hint=hint) from None
+    except OSError as error:
         raise StageError(f"cannot be read: {error}", where=str(picture)) from None
+    crop = np.asarray(image.convert("RGB"), np.uint8)
     size = report.data.preprocess.size
     if crop.shape != (size, size, 3):
         raise StageError(

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pipeline.regression.reading import Digest
 from pipeline.report.card_example import Example, NoExample
 
-CARD_VERSION: Literal[2] = 2
+CARD_VERSION: Literal[3] = 3
 """Raised whenever the same artifacts would give another text."""
 _START = "<!-- card: "
 _END = " -->"
@@ -35,7 +35,7 @@ class ExampleMark(_Part):
 class Mark(_Part):
     """What the comment holds. `files` are beside the card; without an example, why there is none."""
 
-    version: Literal[2]
+    version: Literal[3]
     files: dict[FileName, Digest]
     example: ExampleMark | None
     no_example: str | None

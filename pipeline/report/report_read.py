@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -126,6 +126,17 @@ class ShownReport(Report):
     def shown_stage(self, name: str) -> ShownStage | None:
         """The stage of this name."""
         return next((stage for stage in self.stages if stage.name == name), None)
+
+    @property
+    def given_integers(self) -> Literal["TFLite", "ONNX"] | None:
+        """The form of a model that came quantized, so that nothing was calibrated; None of one
+        that was quantized in this run, or that the run ended before."""
+        if self.came_quantized:
+            return "TFLite"
+        quantized = self.shown_stage("quantize")
+        if quantized is None or quantized.artifact is None:
+            return None
+        return None if "calibration_images" in quantized.details else "ONNX"
 
 
 def read_shown(path: Path) -> ShownReport:

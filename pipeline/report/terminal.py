@@ -12,6 +12,7 @@ from rich.text import Text
 
 from pipeline.check.result import Check
 from pipeline.engine import StageResult, TargetResult
+from pipeline.inspect.printable import printable_lines
 from pipeline.progress import Bar
 from pipeline.quantities import confidence, percent, points, seconds, size
 from pipeline.report.bars import Bars
@@ -33,7 +34,9 @@ class Terminal:
         return self._bars.bar(text, total)
 
     def note(self, text: str) -> None:
-        self.console.print(Text(text, style="dim"), soft_wrap=True)
+        # It may name files, and their names may hold escape sequences.
+        shown = printable_lines(text, len(text))
+        self.console.print(Text(shown, style="dim"), soft_wrap=True)
 
 
 def print_results(
@@ -150,8 +153,8 @@ def _device_view(gap: Mapping[str, Any]) -> str:
         word, lost, low, high = "gained", -lost, -high, -low
     return (
         f"with pictures as the board's own program prepares them top-1 is {percent(gap['top1'])}: "
-        f"{lost:.2f} points {word}, between {low:.2f} and {high:.2f} at "
-        f"{confidence(gap['confidence'])} (no part of the verdict)"
+        f"{lost:.2f} points {word}, between {low:.2f} and {high:.2f}, each end "
+        f"at {confidence(gap['confidence'])} (no part of the verdict)"
     )
 
 

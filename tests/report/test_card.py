@@ -1,5 +1,6 @@
 """The model card: its form, where its numbers come from, and what it does not claim."""
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -74,7 +75,7 @@ def test_what_the_boards_view_costs_is_named(results: Any) -> None:
         f"top-1 {100 * measured['top1']:.2f} % instead of {100 * measured['model_top1']:.2f} %, on "
         f"{measured['images']} images"
     )
-    ends = f"{points(low)} to {points(high)} at {100 * measured['confidence']:.0f} %"
+    ends = f"{points(low)} to {points(high)}, each end at {100 * measured['confidence']:.0f} %"
     text = results.card.read_text(encoding="utf-8")
     performance = text[text.index("## Performance") : text.index("### Time")]
     assert said in performance and ends in performance
@@ -151,6 +152,45 @@ def test_an_npu_build_shows_what_it_was_compiled_from(results: Any, first_run: A
     (quantized,) = store.glob("quantize/*/model.onnx")
     quantized.write_bytes(quantized.read_bytes()[:-1] + b"?")
     assert "No example output" in rewritten(results)
+
+
+def as_given_onnx(report: Any) -> None:
+    """As of a `quantized-onnx`, whose `quantize` renders what was given."""
+    as_npu(report)
+    kept = {"export", "quantize", "lower", "compile"}
+    report["stages"] = [stage for stage in report["stages"] if stage["name"] in kept]
+    (quantized,) = [stage for stage in report["stages"] if stage["name"] == "quantize"]
+    quantized["details"] = {"quantized_tensors": 9, "proof": {}}
+
+
+def as_given_tflite(report: Any) -> None:
+    as_npu(report)
+    stage = copy.deepcopy(report["stages"][-1])
+    report["stages"] = [{**stage, "name": "lower", "details": {}}, report["stages"][-1]]
+    for stage in report["stages"]:
+        stage["check"].update(top1_drop=None, confidence_interval=None)
+
+
+@pytest.mark.parametrize(
+    ("given", "form", "against"),
+    [
+        (as_given_onnx, "ONNX", "against the file's own float graph, whose weights are rounded"),
+        (as_given_tflite, "TFLite", "There was no float model to measure a drop against."),
+    ],
+)
+def test_a_model_that_came_quantized_is_not_said_to_be_calibrated(
+    results: Any, given: Any, form: str, against: str
+) -> None:
+    before = results.card.read_text(encoding="utf-8")
+    ours = ("from float weights", "calibrated on ", "calibration images", "against the float model")
+    assert all(words in before for words in ours)
+    results.change_report(given)
+    text = rewritten(results)
+    assert not any(words in text for words in ours)
+    assert f"from a model that came as quantized {form}," in text and against in text
+    assert "nothing was calibrated" in text
+    assert ("(export)" in text) == (form == "ONNX")
+    assert check_card(results.folder, 2).faults == ()
 
 
 def as_inception(report: Any) -> None:
@@ -232,7 +272,7 @@ def test_a_report_that_gives_no_card(results: Any, change: Any, said: str) -> No
         ("model.synap", None, "no such file"),
         ("info.json", b"[", "no list of labels"),
         ("info.json", b'{"labels": [1]}', "no list of texts"),
-        ("sample.png", b"no picture", "cannot be read"),
+        ("sample.png", b"no picture", "is neither JPEG nor PNG"),
         ("sample.png", None, "no such file"),
     ],
 )

@@ -119,6 +119,22 @@ def test_a_missing_file(results: Any, name: str) -> None:
     assert f"{name} is missing" in faults(results)
 
 
+def test_a_damaged_picture_hides_no_other_fault(results: Any) -> None:
+    """Pixels that seem to end early, which Pillow answers with a SyntaxError."""
+    picture = results.folder / "sample.png"
+    content = bytearray(picture.read_bytes())
+    length = slice(content.index(b"IDAT") - 4, content.index(b"IDAT"))
+    content[length] = (100).to_bytes(4, "big")
+    picture.write_bytes(content)
+    results.replace("run: **PASS**", "run: **FAIL**")
+    found = faults(results)
+    assert found[0].startswith("sample.png is another file than the card was written from")
+    assert "**FAIL**" in found[1]
+    assert found[2].startswith("the example output cannot be computed: ")
+    assert "cannot be decoded" in found[2] and "broken_images" not in found[2]
+    assert len(found) == 3
+
+
 @pytest.mark.parametrize("name", ["info.json", "sample.png", "run.sh", "metafile.yaml"])
 def test_a_file_that_is_not_named(results: Any, name: str) -> None:
     mark = read_mark(results.card.read_text())
@@ -139,7 +155,7 @@ def test_a_changed_report(results: Any) -> None:
     [
         (lambda text: "# My model\n", "no machine-readable part"),
         (lambda text: text + text[text.index("<!-- card:") :], "several machine-readable parts"),
-        (lambda text: text.replace('"version": 2', '"version": 1'), "another version"),
+        (lambda text: text.replace('"version": 3', '"version": 2'), "another version"),
         (lambda text: text.replace('{"example"', '["example"'), "not JSON"),
         (lambda text: text.replace('"files": {', '"files": {"../x": "", '), "damaged"),
         (lambda text: text.replace('"cpu"', '"gpu"'), "damaged"),

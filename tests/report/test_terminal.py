@@ -138,8 +138,8 @@ def test_bundles_of_a_run_that_failed_are_marked(capsys: Any) -> None:
 @pytest.mark.parametrize(
     ("gap", "said"),
     [
-        (-0.01, "1.00 points gained, between -1.00 and 3.00 at 95 %"),
-        (0.02, "2.00 points lost, between -1.00 and 5.00 at 95 %"),
+        (-0.01, "1.00 points gained, between -1.00 and 3.00, each end at 95 %"),
+        (0.02, "2.00 points lost, between -1.00 and 5.00, each end at 95 %"),
     ],
 )
 def test_what_the_boards_view_gains_is_not_lost(capsys: Any, gap: float, said: str) -> None:
@@ -181,6 +181,11 @@ def test_long_paths_are_not_broken(capsys: Any) -> None:
     path = Path("/" + "a" * 150) / "[1] model.synap"
     text = printed(capsys, [TargetResult(None, (stage("export"),))], [(path, "a notice")])
     assert f"{path}  (a notice)" in text.splitlines()
+
+
+def test_notes_do_nothing_to_a_terminal(capsys: Any) -> None:
+    Terminal().note("a\x1b]0;x\x07.png is broken\n  [second] line")
+    assert capsys.readouterr().err == "a\\x1b]0;x\\x07.png is broken\n  [second] line\n"
 
 
 def test_long_notes_are_not_broken(capsys: Any) -> None:

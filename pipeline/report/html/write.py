@@ -1,5 +1,7 @@
 """Write `report.html`, made again only when something that it shows, or its form, has changed."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,7 @@ from pipeline.store import Store
 
 if TYPE_CHECKING:
     from pipeline.data.draw import SampleSets
+    from pipeline.data.samples import Samples
 
 VERSION = 3
 """Raised whenever the same run would be shown in another way; templates have digests of their own."""
@@ -40,6 +43,7 @@ def write_report(
         "report": _lasting(report),
         "checks": job.recipe.recipe.checks.model_dump(mode="json"),
         "label_offset": job.recipe.recipe.model.label_offset,
+        "names": _names_digest(samples.evaluation),
         "tools": {name: version_of(name) for name in TOOLS},
     }
 
@@ -56,6 +60,14 @@ def write_report(
     if not path.is_file() or digest_of_path(path) != entry.sha256(FILE):
         publish(entry.path(FILE), path)
     return path
+
+
+def _names_digest(samples: "Samples") -> str:
+    """The page shows names of classes and images, which `Samples.digest` leaves out."""
+    from pipeline.data.class_names import own_class_names
+
+    names = [own_class_names(samples.dataset), [sample.id for sample in samples.items]]
+    return hashlib.sha256(json.dumps(names).encode("ascii")).hexdigest()
 
 
 def _lasting(report: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import select
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -260,6 +260,27 @@ def came_as_integers(run: Run, tiny: Path, tmp_path: Path) -> Run:
     given["data"]["folder"] = str(tiny / "images")
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(given))
     return carry_out(tmp_path, tmp_path / "artifacts", "lower")
+
+
+@pytest.fixture
+def in_folders(tiny: Path, tmp_path: Path) -> Callable[..., Run]:
+    """Runs until `export` of the same pictures in class folders, in the same store: how one class
+    is called and what the pictures' names begin with are as the test says."""
+
+    def carried_out(fish: str = "first", prefix: str = "") -> Run:
+        folder = tmp_path / "by class"
+        shutil.rmtree(folder, ignore_errors=True)
+        for path in sorted((tiny / "images").iterdir()):
+            synset, _, name = path.name.partition("_")
+            (folder / synset).mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, folder / synset / f"{prefix}{name}")
+        lines = sorted(f"{path.name} a fish called {fish}" for path in folder.iterdir())
+        (folder / "labels.txt").write_text("\n".join(lines))
+        data = [f"data.{name}.dataset=folder" for name in ("calibration", "evaluation")]
+        artifacts = tmp_path / "artifacts"
+        return carry_out(tiny, artifacts, "export", f"data.folder={folder}", *data)
+
+    return carried_out
 
 
 @pytest.fixture

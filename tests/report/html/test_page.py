@@ -274,6 +274,19 @@ def test_a_page_is_made_once(run: Any, tmp_path: Path) -> None:
     assert run.pages().items() > made.items()
 
 
+def test_names_that_were_changed_are_shown(in_folders: Any, tmp_path: Path) -> None:
+    """The pictures stay the same, so the report and everything else in the store do, too."""
+    first = in_folders()
+    assert "a fish called first" in first.write(tmp_path).read_text(encoding="utf-8")
+    named = in_folders(fish="second")
+    assert "a fish called second" in named.write(tmp_path).read_text(encoding="utf-8")
+    renamed = in_folders(fish="second", prefix="holiday-")
+    assert "holiday-" not in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "holiday-" in renamed.write(tmp_path).read_text(encoding="utf-8")
+    assert first.samples.evaluation.digest == renamed.samples.evaluation.digest
+    assert {stage.cached for stage in renamed.result.stages} == {True}
+
+
 def test_a_page_that_was_changed_is_put_back(run: Any, tmp_path: Path) -> None:
     path = run.write(tmp_path)
     content = path.read_bytes()
