@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.artifact import Artifact
 from pipeline.check.result import Check, skipped, with_faults
 from pipeline.dependencies import key_fields, known_settings, preprocess_of
-from pipeline.deviation import require_one_deviation
+from pipeline.deviation import require_one_deviation, require_one_deviation_in
 from pipeline.errors import NoFormError, PipelineError
 from pipeline.evaluation.deployment_gap import deployment_gap
 from pipeline.evaluation.evaluator import Evaluator
@@ -155,6 +155,8 @@ def _advance(
     results = {name: (entry.path(file), entry.sha256(file)) for name, file in stage.gives.items()}
     state = replace(state, results={**state.results, **results})
     state = replace(state, settings=_with_preprocess(job, state))
+    if "graph" in stage.gives:
+        require_one_deviation_in(job.recipe.recipe, job.stages, state.results["graph"][0])
     file = stage.gives[stage.artifact]
     artifact = Artifact(entry.path(file), stage.format, entry.sha256(file), entry.size(file))
     details = dict(entry.about["details"])

@@ -73,6 +73,7 @@ def measure_sensitivity(
     result: dict[str, Any] = {"images": used, "layers": [asdict(cost) for cost in costs]}
     if max_drop is not None:
         options = job.recipe.recipe.quantize
+        candidates = [cost.layer for cost in ranked if cost.layer not in options.layers]
 
         def make_base(changed: Quantize) -> "Base":
             return base_for(work, path, changed)
@@ -80,8 +81,8 @@ def measure_sensitivity(
         rule = options.ranges if isinstance(options.ranges, Ranges) else _rule(details)
         with progress.bar("trying wider layers", HALVINGS + 2) as bar:
             proposal = propose_layers(
-                make_base, options, rule, [cost.layer for cost in ranked], crops, reference,
-                max_drop, job.threads, bar.advance,
+                make_base, options, rule, candidates, crops, reference, max_drop, job.threads,
+                bar.advance,
             )  # fmt: skip
         result["proposal"] = {
             "layers": dict.fromkeys(proposal.layers, "int16"),

@@ -52,7 +52,7 @@ def sensitivity(
     from pipeline.job import make_job
     from pipeline.report.sensitivity_view import print_sensitivity
 
-    _require_float_model(config, set or ())
+    _require_measurable(config, set or (), max_drop)
     job = make_job(config, "all", "quantize", set or (), weights, data, artifacts, threads)
     if job.recipe.recipe.data.selection is None:  # said before the stages are made
         raise UsageError(
@@ -69,13 +69,20 @@ def sensitivity(
             typer.echo("add --max-drop 0.005 to have int16 layers proposed")
 
 
-def _require_float_model(config: Path, overrides: Sequence[str]) -> None:
+def _require_measurable(config: Path, overrides: Sequence[str], max_drop: float | None) -> None:
     from pipeline.errors import UsageError
     from pipeline.recipe_file import load_recipe
 
-    if load_recipe(config, overrides).recipe.model.source == "quantized-tflite":
+    recipe = load_recipe(config, overrides).recipe
+    if recipe.model.comes_quantized:
         raise UsageError(
             "this model came as integers: there is no float model to compare its layers with",
             where=str(config),
-            hint="give the model that it was made from",
+            hint="give the float model that it was made from",
+        )
+    if max_drop is not None and recipe.quantize.data_type == "int16":
+        raise UsageError(
+            "--max-drop proposes layers as int16, and quantize.data_type is int16 for all of them",
+            where=str(config),
+            hint="leave --max-drop out; the costs alone are measured then",
         )

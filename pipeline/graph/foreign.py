@@ -8,8 +8,8 @@ Rules, in this order:
  3. All real numbers are float32 (`precision.py`).
  4. The input is `[batch, 3, size, size]` (`input_side.py`).
  5. Dropouts and Identities go, and the opset is 13 (`opset.py`).
- 6. Constants are computed (`constant_folding.py`), the batch is free (`batch_shapes.py`), and a Sum
-    is an Add.
+ 6. Constants are computed (`constant_folding.py`), the batch is free (`batch_shapes.py`), a Sum
+    is an Add, and `auto_pad` is written out (`auto_pad.py`).
  7. The result is a row of logits `[batch, classes]` (`head.py`).
  8. What a float model does to normalize its input belongs to the preprocessing (`input_side.py`).
  9. Its batch norms and what follows them go into the convolutions (`channel_scales.py`).
@@ -79,6 +79,7 @@ def prepare(model: "ir.Model", size: int, where: str) -> Came:
     inferred afterwards. Raises StageError for what cannot have the form."""
     import onnx_ir.passes.common as passes
 
+    from pipeline.graph.auto_pad import write_out_pads
     from pipeline.graph.batch_shapes import free_batch
     from pipeline.graph.canonical import remove_dropout
     from pipeline.graph.constant_folding import fold_constants
@@ -117,6 +118,7 @@ def prepare(model: "ir.Model", size: int, where: str) -> Came:
         _sum_to_add(model.graph)
         passes.RemoveUnusedNodesPass()(model)
         infer_again(model)
+        write_out_pads(model.graph)
         if kept:  # by now the sizes of what follows are known
             stripped, kept = strip_scores(model, named)
             output = output if stripped is None else model.graph.outputs[0].name or ""

@@ -44,12 +44,15 @@ LARGEST_FILTER = 4096
 def layers_to_round(
     graph: "ir.Model", planned: Sequence[Planned], rounding: Literal["auto", "nearest", "adaptive"]
 ) -> list[Planned]:
-    """The convolutions that the recipe's word means: none, the depthwise ones, or all."""
+    """The convolutions over rows and columns that the recipe's word means: none, the depthwise
+    ones, or all."""
     nodes = {node.name: node for node in graph.graph}
     convolutions = [
         item
         for item in planned
-        if nodes[item[0].node].op_type == "Conv" and item[0].weight[0].size <= LARGEST_FILTER
+        if nodes[item[0].node].op_type == "Conv"
+        and item[0].weight.ndim == 4
+        and item[0].weight[0].size <= LARGEST_FILTER
     ]
     if rounding == "auto":
         return [item for item in convolutions if item[0].weight.shape[1] == 1 < len(item[0].weight)]

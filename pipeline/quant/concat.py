@@ -6,6 +6,7 @@ or three of the 256 steps. Nothing an integer format can repair: it has to be kn
 
 from typing import TYPE_CHECKING
 
+from pipeline.quant.placement import KEEPS_SCALE
 from pipeline.quant.plan import Plan
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def unbalanced_concats(graph: "ir.Graph", plan: Plan) -> list[str]:
         if node.op_type != "Concat":
             continue
         widths = {
-            value.name: _width(plan, value.name)
+            value.name: _width(plan, value)
             for value in node.inputs
             if value is not None and value.name in plan.activations
         }
@@ -37,8 +38,14 @@ def unbalanced_concats(graph: "ir.Graph", plan: Plan) -> list[str]:
     return found
 
 
-def _width(plan: Plan, name: str) -> float:
-    tensor = plan.activations[name]
-    if tensor.minimum is None or tensor.maximum is None:
+def _width(plan: Plan, value: "ir.Value") -> float:
+    """How wide the range is that was chosen for a branch; of what only moves or averages values,
+    that of what it reads."""
+    node = value.producer()
+    while node is not None and node.op_type in KEEPS_SCALE and node.inputs[0] is not None:
+        value = node.inputs[0]
+        node = value.producer()
+    tensor = plan.activations.get(value.name or "")
+    if tensor is None or tensor.minimum is None or tensor.maximum is None:
         return 0.0
     return tensor.maximum - tensor.minimum

@@ -37,7 +37,7 @@ def run_outputs(
 ) -> list[Float]:
     """These outputs of a node, as `run_node` has it."""
     import onnx_ir as ir
-    from onnx import numpy_helper
+    from onnx import TensorProto, numpy_helper
 
     replaced = constants or {}
     proto = ir.to_proto(node)
@@ -53,12 +53,16 @@ def run_outputs(
             stored.append(numpy_helper.from_array(value.const_value.numpy(), value.name))
         else:
             feeds[value.name] = values[value.name]
-    return _run([proto], feeds, [value.name or "" for value in wanted], stored, threads)
+    results = {
+        value.name or "": TensorProto.FLOAT if value.dtype is None else int(value.dtype)
+        for value in wanted
+    }
+    return _run([proto], feeds, results, stored, threads)
 
 
 def fake_quantize(values: Float, tensor: TensorPlan, threads: int) -> Float:
     """The real values that the tensor's integers stand for, by ONNX Runtime's own rounding."""
-    from onnx import helper, numpy_helper
+    from onnx import TensorProto, helper, numpy_helper
 
     scale = np.array(tensor.scale[0], np.float32)
     zero_point = np.array(tensor.zero_point[0], TYPES[tensor.data_type].dtype)
@@ -68,26 +72,30 @@ def fake_quantize(values: Float, tensor: TensorPlan, threads: int) -> Float:
         helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"], domain=domain),
     ]
     stored = [numpy_helper.from_array(scale, "s"), numpy_helper.from_array(zero_point, "z")]
-    return _run(nodes, {"x": values}, ["y"], stored, threads)[0]
+    return _run(nodes, {"x": values}, {"y": TensorProto.FLOAT}, stored, threads)[0]
 
 
 def _run(
     nodes: "Sequence[onnx.NodeProto]",
     feeds: Mapping[str, Float],
-    outputs: Sequence[str],
+    outputs: Mapping[str, int],
     stored: "Sequence[onnx.TensorProto]",
     threads: int,
 ) -> list[Float]:
-    from onnx import TensorProto, helper
+    """Run nodes on arrays; `outputs` are ONNX's types by name: an activation may be made of
+    comparisons, whose results are no real numbers."""
+    from onnx import helper
 
     from pipeline.graph.canonical import IR_VERSION, OPSET
     from pipeline.runners.onnx import make_session
 
     inputs = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, array.shape)
+        helper.make_tensor_value_info(
+            name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape
+        )
         for name, array in feeds.items()
     ]
-    results = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
+    results = [helper.make_tensor_value_info(name, type, None) for name, type in outputs.items()]
     graph = helper.make_graph(nodes, "nodes", inputs, results, stored)
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)

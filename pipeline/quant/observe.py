@@ -118,7 +118,7 @@ def run_watched(
     finally:
         while len(outputs) > len(kept):
             outputs.pop()
-    turned = _without_batch_in_front(session)
+    turned = _of_another_form(session)
     wanted = [name for name in tensors if name != input_name and name not in turned]
     buffers: dict[str, NDArray[np.float32]] = {}
     rows = 0
@@ -144,12 +144,13 @@ def run_watched(
         yield [seen[name] for name in tensors]
 
 
-def _without_batch_in_front(session: "onnxruntime.InferenceSession") -> set[str]:
-    """Outputs of unknown rank, or whose first axis is not known to be the batch alone."""
+def _of_another_form(session: "onnxruntime.InferenceSession") -> set[str]:
+    """Outputs of unknown rank, whose first axis is not known to be the batch alone, or which are
+    no real numbers, as a comparison's."""
     return {
         output.name
         for output in session.get_outputs()
-        if not output.shape or output.shape[0] != BATCH
+        if output.type != "tensor(float)" or not output.shape or output.shape[0] != BATCH
     }
 
 

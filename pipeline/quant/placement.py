@@ -8,8 +8,9 @@ Rules:
     their results have the scale of their input. (LiteRT copies raw values through an average pool with
     unequal scales and does not complain.)
  4. int8 concatenations share one scale between all branches and the result (TFLite
-    specification); uint8 ones may requantize.
- 5. Softmax, Sigmoid and Tanh have the scales that the TFLite specification fixes for them.
+    specification); uint8 ones may requantize. A constant cannot be one of those branches.
+ 5. Softmax, Sigmoid and Tanh have the scales that the TFLite specification fixes for them, except
+    where they share one by rule 4.
  6. Weights of Conv, Gemm and MatMul are quantized as weights, their biases to int32; other float
     constants as tensors of their own.
 """
@@ -17,6 +18,8 @@ Rules:
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from pipeline.errors import StageError
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -29,7 +32,8 @@ KEEPS_SCALE = (
     "Split",
 )  # fmt: skip
 WEIGHT_AXIS = {"Conv": 0, "Gemm": 0, "MatMul": 1}
-"""Operators with weights as second input, and the axis of the output channels."""
+"""Operators with weights as second input, and the axis of a matrix's output channels; those of a
+MatMul are the last axis, whatever its rank."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,19 @@ class Placement:
 def place(graph: "ir.Graph", *, concat_shares: bool) -> Placement:
     """Apply the rules to a canonical graph."""
     activations = [_name(graph.inputs[0])]
+
+    def shared(node: "ir.Node", value: "ir.Value") -> str:
+        """The name of an input that has to be quantized with the node's result."""
+        if value.const_value is not None:
+            raise StageError(
+                f"{node.op_type} {_name_of(node)} reads the constant {_name(value)}, which cannot "
+                "share a scale with its result",
+                hint="fold the constant into the model, or leave the model unquantized"
+                if node.op_type != "Concat"
+                else "quantize.data_type: uint8 lets concatenations requantize",
+            )
+        return _name(value)
+
     source: dict[str, str] = {}
     fixed: dict[str, str] = {}
     layer: dict[str, str] = {}
@@ -81,9 +98,10 @@ def place(graph: "ir.Graph", *, concat_shares: bool) -> Placement:
             if node.op_type in FIXED_SCALE:
                 fixed[_name(result)] = node.op_type
             elif node.op_type in KEEPS_SCALE and node.inputs[0] is not None:
-                source[_name(result)] = _name(node.inputs[0])
+                source[_name(result)] = shared(node, node.inputs[0])
             elif node.op_type == "Concat" and concat_shares:
-                united.append([_name(result), *(_name(v) for v in node.inputs if v is not None)])
+                branches = [shared(node, value) for value in node.inputs if value is not None]
+                united.append([_name(result), *branches])
     owner = _owners(activations, source, united)
     merged: dict[str, list[str]] = {}
     for name in activations:
@@ -168,6 +186,8 @@ def _place_constants(
             if axis is not None and index == 1:
                 if node.op_type == "Gemm" and not node.attributes.get_int("transB", 0):
                     axis = 1
+                if node.op_type == "MatMul":
+                    axis = value.const_value.numpy().ndim - 1
                 weights.append(WeightPlace(_name(value), _name_of(node), axis))
             elif not (axis is not None and index == 2) and not _is_bound(node, index):
                 constants.append(_name(value))

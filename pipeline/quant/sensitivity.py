@@ -50,11 +50,14 @@ def layer_costs(
     threads: int,
     done: Callable[[], None],
 ) -> list[LayerCost]:
-    """The cost of every layer with weights, in graph order; `reference` `[N, C]` are the float
-    logits of the crops. `done` is called after each layer."""
+    """The cost of every layer whose weights are integers, in graph order; `reference` `[N, C]` are
+    the float logits of the crops. `done` is called after each layer, those that stay float too."""
     cumulative = _cumulative(base, plan, crops, threads)
     costs = []
     for layer, (weight, result) in base.layers.items():
+        if weight not in plan.weights:  # float16: it costs nothing here
+            done()
+            continue
         alone = plan.model_copy(
             update={
                 "weights": {weight: plan.weights[weight]},
@@ -83,11 +86,12 @@ def propose_layers(
     done: Callable[[], None],
 ) -> Proposal:
     """The shortest part of `ranked` (worst first) that as int16 leaves at most `max_flips` of the
-    predictions changed, found by halving; biases corrected in the fast way."""
+    predictions changed, beside the recipe's own `layers`, found by halving; biases corrected in the
+    fast way."""
 
     def flips(count: int) -> float:
         layers: dict[str, LayerType] = dict.fromkeys(ranked[:count], "int16")
-        base = make_base(options.model_copy(update={"layers": layers}))
+        base = make_base(options.model_copy(update={"layers": {**options.layers, **layers}}))
         plan = base.plan(rule, "fast")
         done()
         return 1 - agreement(logits_of(base.render(plan), plan, crops, threads), reference)

@@ -121,7 +121,7 @@ def _crops(work: Work, samples: "Samples", size: int, text: str) -> "Iterator[ND
 
 STAGE = Stage(
     name="equalize",
-    version=1,
+    version=2,
     takes=("graph",),
     gives={"equalized": GRAPH},
     artifact="equalized",

@@ -88,7 +88,7 @@ def _prove(work: Work, rendered: "ir.Model", plan: "Plan") -> dict[str, Any]:
 
 EXPORT = Stage(
     name="export",
-    version=3,
+    version=4,
     takes=(),
     gives={"graph": GRAPH, "imported": PLAN},
     artifact="graph",

@@ -44,12 +44,7 @@ def _make(work: Work) -> Mapping[str, Any]:
     from pipeline.quant.plan import save_plan
 
     options = work.settings.recipe.recipe.quantize
-    graphs = {"export": work.taken["graph"]}
-    if "equalized" in work.taken:
-        graphs["equalize"] = work.taken["equalized"]
-        if len(set(work.settings.model_input.std)) > 1:
-            # SyNAP knows one deviation for all channels, and only the equalized Graph is fed so.
-            del graphs["export"]
+    graphs = graphs_to_try(work.taken)
     if options.ranges == "auto":
         bases = {name: base_for(work, path) for name, path in graphs.items()}
         base, plan, details = _search(work, bases)
@@ -71,6 +66,21 @@ def _make(work: Work) -> Mapping[str, Any]:
         "quantized_tensors": len(plan.activations),
         **_warn(work, base, plan),
     }
+
+
+def graphs_to_try(taken: Mapping[str, Path]) -> dict[str, Path]:
+    """The float Graphs by the stage that gave them; a single one where only that can be fed."""
+    from pipeline.graph.file import load_graph, preprocess_in
+
+    export = taken["graph"]
+    if "equalized" not in taken:
+        return {"export": export}
+    # The Graph's own, which an import may have taken out of the model, not the recipe's.
+    normalization = preprocess_in(load_graph(export), str(export)).normalization
+    if len(set(normalization.std)) > 1:
+        # SyNAP knows one deviation for all channels, and only the equalized Graph is fed so.
+        return {"equalize": taken["equalized"]}
+    return {"export": export, "equalize": taken["equalized"]}
 
 
 def _search(work: Work, bases: "Mapping[str, Base]") -> "tuple[Base, Plan, dict[str, Any]]":
@@ -187,7 +197,7 @@ def _warn(work: Work, base: "Base", plan: "Plan") -> dict[str, Any]:
 def _stage(*, equalized: bool) -> Stage:
     return Stage(
         name="quantize",
-        version=6,
+        version=7,
         takes=("graph", "equalized") if equalized else ("graph",),
         gives={"plan": PLAN, "qdq": QDQ, "base": BASE, "float": FLOAT},
         artifact="qdq",

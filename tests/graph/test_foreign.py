@@ -616,3 +616,32 @@ def test_what_does_not_fit_together() -> None:
     assert "99 is not a valid DataType" in refused(kind)
     old = inside([node("Clip", "a", "c", min=0.0)], {})
     assert "is not as its opset 13 says: Clip 'my Clip c': attribute min" in refused(old)
+
+
+@pytest.mark.parametrize("word", ["SAME_UPPER", "SAME_LOWER", "VALID"])
+def test_padding_that_a_node_computes_is_written_out(word: str) -> None:
+    """With a kernel that is larger than the map, and strides that need uneven padding."""
+    nodes = [
+        node("Conv", "x w", "a", auto_pad=word, strides=[2, 2]),
+        node("Relu", "a", "b"),
+        node("MaxPool", "b", "d", auto_pad=word, kernel_shape=[2, 2], strides=[2, 2]),
+        node("AveragePool", "d", "e", auto_pad=word, kernel_shape=[2, 2], count_include_pad=1),
+        node("Conv", "e u", "c", auto_pad="SAME_UPPER", group=5),
+        *TAIL,
+        node("Gemm", "f v", "y", transB=1),
+    ]
+    graph, _ = brought(model_of(nodes, {**HEAD, "u": normal(5, 1, 5, 5)}))
+    for item in graph.graph:
+        assert "auto_pad" not in item.attributes
+    first, last = [list(n.attributes.get_ints("pads")) for n in graph.graph if n.op_type == "Conv"]
+    same = {"SAME_UPPER": [0, 0, 1, 1], "SAME_LOWER": [1, 1, 0, 0], "VALID": [0, 0, 0, 0]}
+    assert (first, last) == (same[word], [2, 2, 2, 2])
+
+
+def test_padding_by_an_unknown_size_names_the_node() -> None:
+    from pipeline.graph.auto_pad import write_out_pads
+
+    conv = node("Conv", "x w", "y", auto_pad="SAME_UPPER")
+    model = ir.from_proto(model_of([conv], HEAD, shape=("n", 3, "h", "w")))
+    with pytest.raises(StageError, match="Conv 'my Conv y' has auto_pad, and the size of its inp"):
+        write_out_pads(model.graph)

@@ -155,3 +155,22 @@ def test_which_layers_the_word_means(build: Any) -> None:
     assert chosen == {
         "auto": [(8, 1, 3, 3)], "nearest": [], "adaptive": [(8, 3, 1, 1), (8, 1, 3, 3)],
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("word", ["auto", "adaptive"])
+def test_a_convolution_along_one_axis_is_rounded_to_the_nearest(build: Any, word: Any) -> None:
+    nodes = [
+        ("Reshape", ["x", "rows"], "a", {}),
+        ("Conv", ["a", "w"], "c", {"group": 3}),
+        ("Reshape", ["c", "flat"], "f", {}),
+        ("Gemm", ["f", "v"], "y", {"transB": 1}),
+    ]
+    rng = np.random.default_rng(0)
+    constants = {
+        "rows": np.array([0, 3, 64]), "w": rng.normal(0, 1, (3, 1, 5)).astype(np.float32),
+        "flat": np.array([0, 180]), "v": rng.normal(0, 1, (4, 180)).astype(np.float32),
+    }  # fmt: skip
+    model = build(nodes, constants, output_shape=(4,))
+    planned = prepare(model, Quantize())[1]
+    assert 3 in [layer.weight.ndim for layer, _ in planned]
+    assert layers_to_round(model, planned, word) == []

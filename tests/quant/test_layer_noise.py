@@ -1,6 +1,8 @@
 """Noise by layer, against the whole integer model and against layers made noisy on purpose."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -9,6 +11,8 @@ import pytest
 from pipeline.check.metrics import sqnr_db
 from pipeline.data.preprocess import Preprocess
 from pipeline.graph.file import load_graph, save_graph
+from pipeline.progress import Silent
+from pipeline.quant.bias_correction import correct_sequentially, mean_results
 from pipeline.quant.layer_noise import LayerNoise, find_spots, layer_noise
 from pipeline.quant.layers import find_layers
 from pipeline.quant.make_plan import make_plan, placement_for
@@ -119,3 +123,33 @@ def test_a_layer_that_stays_float_makes_no_noise(
 ) -> None:
     mixed = Model(small, images, Quantize(layers={"conv2": "float16"}), tmp_path)
     assert "conv2" not in mixed.noise()
+
+
+def test_an_activation_made_of_comparisons_is_run_by_itself(
+    build: Callable[..., ir.Model], images: np.ndarray, tmp_path: Path
+) -> None:
+    """Greater's result is no real number; both noise by layer and sequential correction run it."""
+    random = np.random.default_rng(3)
+    nodes: list[tuple[str, list[str], str, dict[str, Any]]] = [
+        ("Conv", ["x", "w"], "c", {}),
+        ("Greater", ["c", "zero"], "g", {}),
+        ("Mul", ["c", "slope"], "m", {}),
+        ("Where", ["g", "c", "m"], "a", {}),
+        ("GlobalAveragePool", ["a"], "p", {}),
+        ("Flatten", ["p"], "f", {"axis": 1}),
+        ("Gemm", ["f", "v", "b"], "y", {"transB": 1}),
+    ]
+    constants = {
+        "w": random.normal(0, 0.4, (5, 3, 1, 1)).astype(np.float32),
+        "zero": np.array(0, np.float32), "slope": np.array(0.1, np.float32),
+        "v": random.normal(0, 0.4, (4, 5)).astype(np.float32), "b": np.zeros(4, np.float32),
+    }  # fmt: skip
+    model = Model(build(nodes, constants, output_shape=(4,)), images, Quantize(), tmp_path)
+    rows = model.noise(parts=2)
+    assert {"Conv", "Gemm"} <= {row.operator for row in rows.values()}
+    assert all((row.alone_db or 0) > 25 for row in rows.values())
+    layers = find_layers(model.graph, model.placement)
+    expected = mean_results(model.graph, layers, NORMALIZATION, images, 1)
+    with Silent().bar("", 1) as bar:
+        plan = correct_sequentially(model.graph, model.plan, layers, expected, images, 1, bar)
+    assert any(bias.correction for bias in plan.biases.values())

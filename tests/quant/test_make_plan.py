@@ -1,15 +1,22 @@
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 import pytest
 
 from pipeline.data.preprocess import Preprocess
-from pipeline.errors import StageError, UsageError
+from pipeline.errors import NoFormError, StageError, UsageError
+from pipeline.lower.render import render_tflite
+from pipeline.quant.concat import unbalanced_concats
 from pipeline.quant.make_plan import make_plan, placement_for
 from pipeline.quant.observe import observe
 from pipeline.quant.plan import Plan, load_plan, save_plan
 from pipeline.recipe import Quantize, Ranges
+
+Build = Callable[..., ir.Model]
+Node = tuple[str, list[str], str, dict[str, Any]]
 
 NORMALIZATION = Preprocess(size=8).normalization
 
@@ -119,3 +126,162 @@ def test_illegal_pairs_of_type_and_scheme_are_refused() -> None:
     ):
         with pytest.raises(ValueError, match="SyNAP knows no"):
             Quantize(data_type=data_type, scheme=scheme)  # type: ignore[arg-type]
+
+
+INT8: dict[str, Any] = {"data_type": "int8", "scheme": "perchannel_symmetric_affine"}
+POINTWISE = np.eye(3, dtype=np.float32).reshape(3, 3, 1, 1)
+
+
+def covered(plan: Plan, name: str) -> tuple[float, float]:
+    scale, zero_point = plan.activations[name].scale[0], plan.activations[name].zero_point[0]
+    return (-128 - zero_point) * scale, (127 - zero_point) * scale
+
+
+def concat_of(build: Build, *, sigmoid_first: bool, wide: float = 20.0) -> ir.Model:
+    branches: list[Node] = [
+        ("Sigmoid", ["x"], "s", {}),
+        ("Conv", ["x", "w"], "c", {}),
+    ]
+    nodes = [
+        *(branches if sigmoid_first else branches[::-1]),
+        ("Concat", ["s", "c"], "y", {"axis": 1}),
+    ]
+    return build(nodes, {"w": POINTWISE * np.float32(wide)}, output_shape=(6, 8, 8))
+
+
+@pytest.mark.parametrize("sigmoid_first", [True, False])
+@pytest.mark.parametrize("wide", [20.0, 0.01])
+def test_a_fixed_scale_in_a_shared_one_is_only_one_of_the_ranges(
+    build: Build,
+    images: np.ndarray,
+    sigmoid_first: bool,
+    wide: float,
+) -> None:
+    model = concat_of(build, sigmoid_first=sigmoid_first, wide=wide)
+    plan = plan_of(model, images, **INT8)
+    names = ("sigmoid1", "conv1", "logits")
+    assert len({(plan.activations[n].scale, plan.activations[n].zero_point) for n in names}) == 1
+    low, high = covered(plan, "logits")
+    half = plan.activations["logits"].scale[0]
+    assert low <= -0.9 * wide
+    assert high >= max(0.9 * wide, 1.0) - half
+    with pytest.raises((NoFormError, StageError), match="sigmoid1"):
+        render_tflite(model, plan, None)
+
+
+def test_the_input_in_a_shared_scale_is_one_of_the_ranges(build: Build, images: np.ndarray) -> None:
+    for factor in (20.0, 0.5):
+        nodes = [("Conv", ["x", "w"], "c", {}), ("Concat", ["x", "c"], "y", {"axis": 1})]
+        weight = {"w": POINTWISE * np.float32(factor)}
+        plan = plan_of(build(nodes, weight, output_shape=(6, 8, 8)), images, **INT8)
+        low, high = covered(plan, "conv1")
+        assert plan.activations["input"].scale == plan.activations["conv1"].scale
+        assert low <= -0.9 * max(factor, 1.0)
+        assert high >= 0.7 * max(factor, 1.0)
+        assert plan.normalization == NORMALIZATION  # the Concat adds no offset
+        assert plan.biases["conv1"].correction is None
+
+
+def test_unbalanced_branches_are_named_where_they_share_a_scale(
+    build: Build,
+    images: np.ndarray,
+) -> None:
+    nodes = [
+        ("Conv", ["x", "w"], "a", {}),
+        ("MaxPool", ["a"], "p", {"kernel_shape": [1, 1]}),
+        ("Conv", ["x", "v"], "b", {}),
+        ("Concat", ["p", "b"], "y", {"axis": 1}),
+    ]
+    constants = {"w": POINTWISE, "v": POINTWISE * np.float32(100)}
+    for options in (INT8, {"data_type": "uint8"}):
+        model = build(nodes, constants, output_shape=(6, 8, 8))
+        plan = plan_of(model, images, **options)
+        (line,) = unbalanced_concats(model.graph, plan)
+        assert line.startswith("concat1: maxpool1 spans")
+
+
+@pytest.mark.parametrize("operator", ["MaxPool", "Slice", "Transpose"])
+def test_the_input_offset_reaches_a_layer_behind_what_moves_values(
+    build: Build,
+    images: np.ndarray,
+    operator: str,
+) -> None:
+    inputs, attributes = {
+        "MaxPool": (["x"], {"kernel_shape": [2, 2]}),
+        "Slice": (["x", "from", "to"], {}),
+        "Transpose": (["x"], {"perm": [0, 1, 3, 2]}),
+    }[operator]
+    limits = (
+        {"from": np.array([0] * 4), "to": np.array([99, 99, 4, 4])} if operator == "Slice" else {}
+    )
+    nodes = [(operator, inputs, "m", attributes), ("Conv", ["m", "w"], "y", {})]
+    size = {"MaxPool": 7, "Slice": 4, "Transpose": 8}[operator]
+    model = build(nodes, {"w": POINTWISE, **limits}, output_shape=(3, size, size))
+    plan = plan_of(model, images)
+    assert plan.normalization.mean == (127 / 255,) * 3
+    assert plan.biases["conv1"].correction == pytest.approx((-0.5 / 127.5,) * 3)
+
+
+@pytest.mark.parametrize("first", ["Pad", "Mul", "MatMul", "Relu", "two", "float16"])
+def test_an_input_offset_that_no_bias_takes_is_not_made(
+    build: Build,
+    images: np.ndarray,
+    first: str,
+) -> None:
+    conv: Node = ("Conv", ["m", "w"], "y", {})
+    nodes, constants, size = {
+        "Pad": (
+            [("Pad", ["x", "k"], "m", {}), conv],
+            {"k": np.array([0, 0, 1, 1, 0, 0, 1, 1])},
+            10,
+        ),
+        "Mul": ([("Mul", ["x", "k"], "m", {}), conv], {"k": np.full(1, 2, np.float32)}, 8),
+        "MatMul": ([("MatMul", ["x", "k"], "m", {}), conv], {"k": np.eye(8, dtype=np.float32)}, 8),
+        "Relu": ([("Relu", ["x"], "m", {}), conv], {}, 8),
+        "two": ([("Conv", ["x", "w"], "c", {}), ("Add", ["x", "c"], "y", {})], {}, 8),
+        "float16": ([("Conv", ["x", "w"], "y", {})], {}, 8),
+    }[first]
+    model = build(nodes, {"w": POINTWISE, **constants}, output_shape=(3, size, size))
+    layers = {"conv1": "float16"} if first == "float16" else {}
+    plan = plan_of(model, images, layers=layers)
+    assert plan.normalization == NORMALIZATION
+    assert all(bias.correction is None for bias in plan.biases.values())
+
+
+def test_a_layer_that_shares_its_scale_cannot_stay_float(
+    small: ir.Model, images: np.ndarray
+) -> None:
+    for layer in ("conv2", "conv3", "concat1"):
+        with pytest.raises(UsageError, match=f"{layer} cannot stay float16.* shares") as caught:
+            plan_of(small, images, **INT8, layers={layer: "float16"})
+        assert caught.value.where == "quantize.layers"
+    plan = plan_of(small, images, **INT8, layers={"conv1": "float16"})
+    assert not {"relu1", "maxpool1"} & set(plan.activations)  # a pool goes with its input
+
+
+@pytest.mark.parametrize("operator", ["Sigmoid", "Softmax", "Tanh"])
+def test_fixed_point_has_powers_of_two_and_zero_point_0(
+    build: Build,
+    images: np.ndarray,
+    operator: str,
+) -> None:
+    nodes: list[Node] = [("Conv", ["x", "w"], "c", {}), (operator, ["c"], "y", {})]
+    for data_type in ("int8", "int16"):
+        model = build(nodes, {"w": POINTWISE}, output_shape=(3, 8, 8))
+        plan = plan_of(model, images, data_type=data_type, scheme="dynamic_fixed_point")
+        assert plan.normalization == NORMALIZATION
+        assert plan.biases["conv1"].correction is None
+        for tensor in plan.activations.values():
+            assert tensor.zero_point == (0,)
+            assert np.log2(tensor.scale[0]) % 1 == 0
+
+
+def test_scales_of_a_stack_of_matrices_go_along_its_columns(
+    build: Build,
+    images: np.ndarray,
+) -> None:
+    weight = np.ones((3, 8, 5), np.float32) * np.float32(2.0) ** np.arange(5, dtype=np.float32)
+    model = build([("MatMul", ["x", "w"], "y", {})], {"w": weight}, output_shape=(3, 8, 5))
+    planned = plan_of(model, images, **INT8).weights["matmul1_weight"]
+    assert planned.axis == 2
+    assert planned.scale == pytest.approx(tuple(2.0 ** np.arange(5) / 127))

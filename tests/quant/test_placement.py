@@ -1,6 +1,7 @@
 import onnx_ir as ir
 import pytest
 
+from pipeline.errors import StageError
 from pipeline.quant.placement import place
 
 
@@ -90,3 +91,18 @@ def test_every_part_of_a_split_has_the_scale_of_the_whole(build) -> None:  # typ
         "part0": "relu1", "part1": "relu1",
     }  # fmt: skip
     assert not {"part0", "part1"} & set(placed.observed)
+
+
+def test_a_constant_that_would_share_a_scale_is_refused_by_name(build) -> None:  # type: ignore[no-untyped-def]
+    import numpy as np
+
+    constants = {"k": np.ones((1, 3, 8, 8), np.float32)}
+    concat = build(
+        [("Concat", ["x", "k"], "y", {"axis": 1})], constants, output_shape=(6, 8, 8)
+    ).graph
+    with pytest.raises(StageError, match="Concat concat1 reads the constant"):
+        place(concat, concat_shares=True)
+    assert "logits" in place(concat, concat_shares=False).activations
+    nodes = [("MaxPool", ["k"], "p", {"kernel_shape": [1, 1]}), ("Add", ["x", "p"], "y", {})]
+    with pytest.raises(StageError, match="MaxPool maxpool1 reads the constant"):
+        place(build(nodes, constants, output_shape=(3, 8, 8)).graph, concat_shares=False)

@@ -168,3 +168,27 @@ def test_each_source_sends_to_the_other(qdq: Bench) -> None:
     onnx.save(classifier(), qdq.file)
     with pytest.raises(StageError, match=r"is not quantized.*\n.*source: onnx"):
         qdq.make(import_qdq.EXPORT, {})
+
+
+def test_a_models_own_deviations_that_nothing_folds(lab: Any, tiny: Path, tmp_path: Path) -> None:
+    """The recipe's are equal; those that the model divides by are refused before it is quantized."""
+    model = classifier()
+    deviations = np.array([0.2, 0.3, 0.4], np.float32).reshape(1, 3, 1, 1)
+    model.graph.initializer.append(numpy_helper.from_array(deviations, "deviations"))
+    model.graph.node[0].input[0] = "divided"
+    model.graph.node.insert(0, helper.make_node("Div", ["x", "deviations"], ["divided"]))
+    onnx.save(model, tmp_path / "m.onnx")
+    view = f"{{size: {SIZE}, crop: 1.0, mean: [0, 0, 0], std: [1, 1, 1]}}"
+    (tmp_path / "m.yaml").write_text(
+        "schema: 1\nmodel: {source: onnx, name: m, weights: m.onnx}\nequalize: null\n"
+        f"data:\n  preprocess: {view}\n  folder: {tiny / 'images'}\n  uneven_classes: accept\n"
+        "  calibration: {dataset: imagenet, images: 4}\n"
+        "  evaluation: {dataset: imagenet, images: 8}\n"
+        "quantize: {ranges: {rule: minmax}}\ncompile: {delegate: cpu}\n"
+    )
+    done = lab.pipeline_run(tmp_path / "m.yaml", tmp_path / "artifacts")
+    assert done.code == 2, done.err
+    assert "SyNAP knows one deviation for all channels of the input, but std is [0.2" in done.err
+    assert not (tmp_path / "artifacts" / ".store" / "quantize").exists()
+    until = lab.pipeline_run(tmp_path / "m.yaml", tmp_path / "artifacts", "--until", "quantize")
+    assert until.code == 0, until.err

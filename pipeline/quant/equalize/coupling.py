@@ -23,9 +23,10 @@ HOMOGENEOUS = ("Relu", "MaxPool", "AveragePool", "GlobalAveragePool")
 
 @dataclass(frozen=True)
 class Reader:
-    """A layer that reads the channels, from number `offset` of its input on."""
+    """A layer that reads the channels, from number `offset` of its input `tensor` on."""
 
     node: str
+    tensor: str
     offset: int
     padded: bool
 
@@ -102,7 +103,7 @@ def _follow(writer: "ir.Node") -> Coupling | None:
                 readers.append(step)
                 continue
             moved, bound = step
-            pads_zeros = pads_zeros or use.node.op_type == "Pad"
+            pads_zeros = pads_zeros or _makes_zeros(use.node)
             output = use.node.outputs[0]
             activated_here = activated or use.node.op_type in ("Relu", "Clip")
             passages.append(Passage(output.name or "", moved, bound, activated_here))
@@ -120,7 +121,9 @@ def _step(node: "ir.Node", index: int, offset: int) -> "Reader | tuple[int, floa
         dense = kind == "Gemm" or node.attributes.get_int("group", 1) == 1
         if not readable or not (dense or is_depthwise(node)):
             return None
-        return Reader(node.name or "", offset, any(node.attributes.get_ints("pads", [0])))
+        source = node.inputs[0]
+        assert source is not None
+        return Reader(node.name or "", source.name or "", offset, _has_pads(node))
     if kind in HOMOGENEOUS:
         return offset, None
     if kind == "Clip":
@@ -133,6 +136,16 @@ def _step(node: "ir.Node", index: int, offset: int) -> "Reader | tuple[int, floa
     if kind == "Flatten" and _is_point(node):
         return offset, None
     return None
+
+
+def _makes_zeros(node: "ir.Node") -> bool:
+    """Whether a node on the way counts zeros among the values: a Pad, and an average over pads."""
+    counted = node.op_type == "AveragePool" and node.attributes.get_int("count_include_pad", 0) == 1
+    return node.op_type == "Pad" or (counted and _has_pads(node))
+
+
+def _has_pads(node: "ir.Node") -> bool:
+    return any(node.attributes.get_ints("pads", [0]))
 
 
 def _channels_before(node: "ir.Node", index: int) -> int:

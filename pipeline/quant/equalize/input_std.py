@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.data.preprocess import Normalization
 from pipeline.errors import StageError
-from pipeline.quant.equalize.coupling import is_constant, is_depthwise
+from pipeline.quant.equalize.coupling import is_constant
 from pipeline.quant.equalize.weights import Weights
 
 if TYPE_CHECKING:
@@ -29,9 +29,11 @@ def fold_input_std(
         return normalization
     readers = [use.node for use in graph.inputs[0].uses()]
     for node in readers:
-        if node.op_type != "Conv" or not is_constant(node, 1) or is_depthwise(node):
+        grouped = node.op_type == "Conv" and node.attributes.get_int("group", 1) != 1
+        if node.op_type != "Conv" or not is_constant(node, 1) or grouped:
+            kind = "Conv of groups" if grouped else node.op_type
             raise StageError(
-                f"the input is read by a {node.op_type}, so its deviations per channel cannot be "
+                f"the input is read by a {kind}, so its deviations per channel cannot be "
                 "folded into a convolution, and SyNAP knows one scale only",
                 where=node.name or "",
             )

@@ -203,3 +203,55 @@ def test_deviations_that_nothing_can_take_are_refused(build: Any) -> None:
     model = build(nodes, {"w": normal(1, 2, 3, 1, 1)}, output_shape=(2, 8, 8))
     with pytest.raises(StageError, match="read by a Relu"):
         fold_input_std(model.graph, Weights(model.graph), declared)
+
+
+def test_deviations_do_not_fold_into_a_convolution_of_groups(build: Any) -> None:
+    declared = Normalization(mean=(0.5,) * 3, std=(0.2, 0.3, 0.4))
+    nodes = [("Conv", ["x", "w"], "y", {"group": 3})]
+    model = build(nodes, {"w": normal(1, 6, 1, 1, 1)}, output_shape=(6, 8, 8))
+    with pytest.raises(StageError, match="read by a Conv of groups"):
+        fold_input_std(model.graph, Weights(model.graph), declared)
+
+
+@pytest.mark.parametrize(("counted", "moved"), [(0, 1), (1, 0)])
+def test_an_average_that_counts_its_padding_holds_high_biases(
+    build: Any, images: np.ndarray, counted: int, moved: int
+) -> None:
+    nodes = [
+        ("Conv", ["x", "w", "b"], "c", {}),
+        ("Relu", ["c"], "r", {}),
+        ("AveragePool", ["r"], "a", {**PADS, "count_include_pad": counted}),
+        ("Conv", ["a", "v"], "y", {}),
+    ]
+    weight, bias = np.full((2, 3, 1, 1), 0.2, np.float32), np.array([5.0, -0.1], np.float32)
+    constants = {"w": weight, "b": bias, "v": normal(2, 4, 2, 1, 1)}
+    model = build(nodes, constants, output_shape=(4, 8, 8))
+    before = logits(model, images, NORMALIZATION)
+    couplings, ranges = seen(model, images)
+    weights = Weights(model.graph)
+    assert absorb_high_biases(couplings, weights, ranges) == moved
+    weights.write_back()
+    assert np.abs(logits(model, images, NORMALIZATION) - before).max() < 1e-4
+
+
+def test_a_channel_that_one_reader_sees_alive_is_not_dead(build: Any, images: np.ndarray) -> None:
+    """Behind its Relu the channel is always zero; another layer reads it before the Relu."""
+    nodes = [
+        ("Conv", ["x", "w", "b"], "c", {}),
+        ("Relu", ["c"], "r", {}),
+        ("Conv", ["r", "v"], "d", {}),
+        ("Conv", ["c", "u"], "e", {}),
+        ("Concat", ["d", "e"], "y", {"axis": 1}),
+    ]
+    constants = {
+        "w": normal(1, 2, 3, 1, 1), "b": np.array([-9.0, 1.0], np.float32),
+        "v": normal(2, 2, 2, 1, 1), "u": normal(3, 2, 2, 1, 1),
+    }  # fmt: skip
+    model = build(nodes, constants, output_shape=(4, 8, 8))
+    before = logits(model, images, NORMALIZATION)
+    couplings, ranges = seen(model, images)
+    weights = Weights(model.graph)
+    assert ranges["relu1"].maximum[0] == 0 > ranges["conv1"].maximum[0]
+    assert remove_dead_channels(couplings, weights, ranges) == 0
+    weights.write_back()
+    assert np.abs(logits(model, images, NORMALIZATION) - before).max() < 1e-5
