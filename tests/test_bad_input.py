@@ -248,8 +248,8 @@ def run():
 
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4g,nr_inodes=100k", "tmpfs", str(disk)], check=True)
 shutil.copytree(given["copy"], disk / "artifacts")
-for kind in given["without"]:
-    shutil.rmtree(disk / "artifacts" / ".store" / kind)
+for folder in given["without"]:
+    shutil.rmtree(disk / "artifacts" / folder)
 status = os.statvfs(disk)
 used = (status.f_blocks - status.f_bfree) * status.f_frsize
 files = status.f_files - status.f_ffree
@@ -275,8 +275,12 @@ def small_disk(made: Any, lab: Any, tmp_path: Path) -> Callable[..., list[Any]]:
         if subprocess.run(probe, capture_output=True, check=False).returncode:
             pytest.skip("this system does not let us mount a small file system")
 
-    def run(without: tuple[str, ...], *, ask: bool = False, **room: int) -> list[Any]:
-        """`ask` leaves the preflight's question for free space in place."""
+    def run(
+        without: tuple[str, ...], *, results: bool = True, ask: bool = False, **room: int
+    ) -> list[Any]:
+        """Without these kinds in the store, and without results where not `results`; `ask` leaves the
+        preflight's question for free space in place."""
+        folders = [f".store/{kind}" for kind in without] + ([] if results else ["tiny"])
         command = made.command("run", "--threads", "2")
         command[command.index("--artifacts") + 1] = str(tmp_path / "disk" / "artifacts")
         if not ask:
@@ -285,7 +289,7 @@ def small_disk(made: Any, lab: Any, tmp_path: Path) -> Callable[..., list[Any]]:
                 "import sys; sys.argv[0] = 'pipeline'; from pipeline.entry import main; main()"
             )
             command = [sys.executable, "-c", script, *command[3:]]
-        given = {"disk": str(tmp_path / "disk"), "copy": str(made.artifacts), "without": without,
+        given = {"disk": str(tmp_path / "disk"), "copy": str(made.artifacts), "without": folders,
                  "command": command, **room}  # fmt: skip
         done = lab.call([*alone, sys.executable, "-c", textwrap.dedent(DRIVER), json.dumps(given)])
         assert done.code == 0, done.err
@@ -327,8 +331,7 @@ def test_a_full_disk(small_disk: Any, without: Any, room: Any, where: str) -> No
 
 
 def test_a_full_disk_when_results_are_written(small_disk: Any) -> None:
-    # Of the report, written anew by every run; the copy of the bundle is there already.
-    answers = small_disk((), bytes=0)
+    answers = small_disk((), results=False, bytes=0)
     assert_full_then_finished(answers, "writing the results to .*/tiny/sl1640")
 
 

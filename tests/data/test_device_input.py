@@ -132,7 +132,8 @@ def test_the_plans_input_is_copied_whatever_the_deviation(
 ) -> None:
     """What `plan_input` promises of channels that share a mean and a deviation."""
     mean = min(byte_mean + half / 2, 255.0)
-    tensor = plan_input(Normalization(mean=(mean / 255,) * 3, std=(std,) * 3), "uint8").tensor
+    normalization = Normalization(mean=(mean / 255,) * 3, std=(std,) * 3)
+    tensor = plan_input(normalization, "uint8", "asymmetric_affine", absorbs=True).tensor
     means = [round(255 * (mean / 255), 6)] * 3
     table = integer_table("uint8", tensor.scale[0], tensor.zero_point[0], means, 255 * std)
     assert (table == np.arange(256)).all()
