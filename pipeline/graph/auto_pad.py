@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.errors import StageError
-from pipeline.lower.window import pads_of
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -33,10 +32,24 @@ def write_out_pads(graph: "ir.Graph") -> None:
         strides = node.attributes.get_ints("strides", ones)
         dilations = node.attributes.get_ints("dilations", ones)
         extents = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
-        pads = pads_of(word, (), list(zip(sizes, extents, strides, strict=True)))
+        pads = pads_of(word, list(zip(sizes, extents, strides, strict=True)))
         begins, ends = zip(*pads, strict=True)
         node.attributes["pads"] = ir.AttrInt64s("pads", [*begins, *ends])
         del node.attributes["auto_pad"]
+
+
+def pads_of(word: str, axes: Sequence[tuple[int, int, int]]) -> list[tuple[int, int]]:
+    """Padding before and behind, for every axis of `(size, extent, stride)`, of ONNX's words but
+    NOTSET. SAME takes as much as `ceil(size / stride)` results need, and its UPPER puts the smaller half
+    before, as TFLite does."""
+    if word == "VALID":
+        return [(0, 0) for _ in axes]
+    pads = []
+    for size, extent, stride in axes:
+        total = max((-(-size // stride) - 1) * stride + extent - size, 0)
+        small, large = total // 2, total - total // 2
+        pads.append((small, large) if word == "SAME_UPPER" else (large, small))
+    return pads
 
 
 def _kernel(node: "ir.Node") -> list[int]:

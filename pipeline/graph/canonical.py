@@ -7,7 +7,8 @@ Rules:
     Identity nodes.
  3. Dropout is gone, batch norms are folded into the convolution before them or, where there is
     none, are a Mul and an Add.
- 4. A Gemm has no alpha and beta, and images in its rows.
+ 4. A Gemm has no alpha and beta, and images in its rows; a window has `pads` and no `auto_pad`, which
+    imports write out (`auto_pad.py`).
  5. The batch size is free; handing over fixes it to 1 (`fix_batch`).
  6. Every node has a short unique name of letters and digits, a node's first output has the
     node's name, and an initializer is named after its consumer: the SyNAP toolkit matches layer
@@ -68,6 +69,8 @@ def check_canonical(model: "ir.Model") -> None:
     for node in model.graph:
         if node.op_type in ("BatchNormalization", "Constant", "Identity", "Dropout"):
             raise StageError(f"{node.op_type} {node.name} is left")
+        if node.attributes.get_string("auto_pad", "NOTSET") != "NOTSET":
+            raise StageError(f"{node.op_type} {node.name} has auto_pad")
 
 
 def fix_batch(model: "ir.Model", size: int) -> None:

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.graph.auto_pad import pads_of
 from pipeline.lift.layout import onnx_order
 from pipeline.lift.lifting import Lifting
 from pipeline.lift.subgraph import Operator, Tensor
-from pipeline.lower.window import pads_of
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -35,7 +35,7 @@ def window_pads(
         raise lifting.refused(operator, f"its padding is of the unknown kind {padding}")
     extents = [(kernel[i] - 1) * dilations[i] + 1 for i in range(2)]
     axes = [(source.shape[1 + i], extents[i], strides[i]) for i in range(2)]
-    pads = pads_of(words[padding], (), axes)
+    pads = pads_of(words[padding], axes)
     return [pads[0][0], pads[1][0], pads[0][1], pads[1][1]]
 
 

@@ -10,7 +10,7 @@ from pipeline.lower.lowering import Lowering, NoTfliteForm, input_of
 from pipeline.lower.model_file import Tensor
 from pipeline.lower.rules import require_same_scale
 from pipeline.lower.versions import rank_version
-from pipeline.lower.window import Axis, Window, pads_of
+from pipeline.lower.window import Axis, Window
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -28,14 +28,9 @@ def window_of(
     sizes, outs = source.shape[1:3], result.shape[1:3]
     strides = attributes.get_ints("strides", (1, 1))
     dilations = attributes.get_ints("dilations", (1, 1))
-    extents = [(kernel[i] - 1) * dilations[i] + 1 for i in range(2)]
-    pads = pads_of(
-        attributes.get_string("auto_pad", "NOTSET"),
-        attributes.get_ints("pads", (0, 0, 0, 0)),
-        [(sizes[i], extents[i], strides[i]) for i in range(2)],
-    )
+    pads = attributes.get_ints("pads", (0, 0, 0, 0))  # all beginnings first
     rows, columns = (
-        Axis(sizes[i], kernel[i], strides[i], dilations[i], pads[i][0] + before[i], outs[i])
+        Axis(sizes[i], kernel[i], strides[i], dilations[i], pads[i] + before[i], outs[i])
         for i in range(2)
     )
     if min(rows.begin, columns.begin) < 0:
@@ -48,7 +43,7 @@ def read_through_pad(low: Lowering, node: "ir.Node") -> tuple[Tensor, Before]:
     puts before it. What it puts behind shows in the size of the result."""
     value = input_of(node, 0)
     pad = value.producer()
-    if pad is None or pad.op_type != "Pad" or "auto_pad" in node.attributes:
+    if pad is None or pad.op_type != "Pad":
         return low.tensor(value), NOTHING
     begins, ends, fill = pad_values(pad)
     outside = (*begins[:2], *ends[:2])

@@ -4,7 +4,6 @@ SAME means `out = ceil(size / stride)` with the padding that this takes, the sma
 VALID means none. A third way is a PAD of its own before a VALID window.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -75,22 +74,3 @@ class Window:
         if self.rows.is_valid and self.columns.is_valid:
             return "VALID"
         return "SAME" if self.rows.is_same and self.columns.is_same else None
-
-
-def pads_of(
-    auto: str, given: Sequence[int], axes: Sequence[tuple[int, int, int]]
-) -> list[tuple[int, int]]:
-    """Padding before and behind, for every axis of `(size, extent, stride)`.
-
-    `given` are ONNX's pads, all beginnings first, which count where `auto` is NOTSET.
-    """
-    if auto == "NOTSET":
-        return [(given[i], given[i + len(axes)]) for i in range(len(axes))]
-    if auto == "VALID":
-        return [(0, 0) for _ in axes]
-    pads = []
-    for size, extent, stride in axes:
-        total = max((-(-size // stride) - 1) * stride + extent - size, 0)
-        small, large = total // 2, total - total // 2
-        pads.append((small, large) if auto == "SAME_UPPER" else (large, small))
-    return pads

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.lower.window import Axis, Window, pads_of
+from pipeline.lower.window import Axis, Window
 
 
 @st.composite
@@ -72,12 +72,3 @@ def test_a_window_needs_one_word_for_both_axes() -> None:
     assert Window(both, valid).padding == "VALID"
     assert Window(valid, same).padding is None
     assert Window(neither, neither).padding is None
-
-
-def test_automatic_pads() -> None:
-    """ONNX's operators Conv and MaxPool, attribute auto_pad."""
-    axes = [(224, 3, 2), (7, 4, 1)]
-    assert pads_of("NOTSET", [1, 2, 3, 4], axes) == [(1, 3), (2, 4)]
-    assert pads_of("VALID", [1, 2, 3, 4], axes) == [(0, 0), (0, 0)]
-    assert pads_of("SAME_UPPER", [], axes) == [(0, 1), (1, 2)]
-    assert pads_of("SAME_LOWER", [], axes) == [(1, 0), (2, 1)]

@@ -107,6 +107,15 @@ def edited(content: bytes, edit: Callable[[Any], None]) -> bytes:
     return bytes(builder.Output())
 
 
+def without_metadata(file: Path, folder: Path) -> Path:
+    def bare(model: Any) -> None:
+        model.metadata = []
+
+    written = folder / "bare.tflite"
+    written.write_bytes(edited(file.read_bytes(), bare))
+    return written
+
+
 # Float
 
 
@@ -293,11 +302,7 @@ def test_scales_that_came_back_changed(
 def test_a_file_that_says_nothing_is_read_as_the_recipe_says(
     toolkit: None, tiny: Path, integer: Any, tmp_path: Path
 ) -> None:
-    def bare(model: Any) -> None:
-        model.metadata = []
-
-    file = tmp_path / "bare.tflite"
-    file.write_bytes(edited(integer[0].read_bytes(), bare))
+    file = without_metadata(integer[0], tmp_path)
     words = {"mean": 127 / 255, "std": 0.5}  # the grid of the input's own
     exact = carry_out(file, tiny / "images", tmp_path / "exact", QUANTIZED, **words)
     whole = carry_out(integer[0], tiny / "images", tmp_path / "whole", QUANTIZED)
@@ -314,12 +319,7 @@ def test_a_changed_preprocessing_reaches_the_bundle(
     toolkit: None, tiny: Path, integer: Any, tmp_path: Path
 ) -> None:
     """The file does not say it, and is the same."""
-
-    def bare(model: Any) -> None:
-        model.metadata = []
-
-    file = tmp_path / "bare.tflite"
-    file.write_bytes(edited(integer[0].read_bytes(), bare))
+    file = without_metadata(integer[0], tmp_path)
 
     def means(**words: Any) -> Any:
         outcome = carry_out(file, tiny / "images", tmp_path / "run", QUANTIZED, **words)
